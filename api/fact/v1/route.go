@@ -1,0 +1,64 @@
+package factv1
+
+import (
+	"strings"
+
+	"github.com/meridian-lb/meridian/fleet"
+)
+
+func routesOut(r *fleet.RouteSet) *RouteSet {
+	return &RouteSet{Routes: mapped(r.Routes, routeOut), Origin: originOut(r.Origin)}
+}
+
+func routeOut(r fleet.Route) *Route {
+	return &Route{
+		Host: valid(r.Host), Exact: r.Match.Type == fleet.PathExact, Path: valid(r.Match.Path),
+		To: mapped(r.To, func(t fleet.Target) *Target {
+			return &Target{Service: serviceOut(t.Service), PortName: valid(t.Port.Name), Port: uint32(t.Port.Number), Weight: t.Weight}
+		}),
+		Tls: r.TLS, Origin: originOut(r.Origin),
+	}
+}
+
+func (d *door) routes(x *RouteSet) *fleet.RouteSet {
+	return &fleet.RouteSet{Routes: list(d, "routes", x.GetRoutes(), maxLarge, d.route), Origin: d.origin(x.GetOrigin())}
+}
+
+func (d *door) route(x *Route) fleet.Route {
+	r := fleet.Route{
+		Match: d.match(x),
+		To: list(d, "targets", x.GetTo(), maxSmall, func(t *Target) fleet.Target {
+			return fleet.Target{
+				Service: d.service(t.GetService()),
+				Port: fleet.PortRef{
+					Name:   d.maybeWord("target's port", t.GetPortName()),
+					Number: d.maybePort("target's port", t.GetPort()),
+				},
+				Weight: t.GetWeight(),
+			}
+		}),
+		TLS:    x.GetTls(),
+		Origin: d.origin(x.GetOrigin()),
+	}
+	if x.GetHost() != "" {
+		r.Host = d.dnsName("host", x.GetHost(), false)
+	}
+	if len(r.To) == 0 {
+		d.refuse("the route for %.100q has no target", x.GetHost()+x.GetPath())
+	}
+	return r
+}
+
+func (d *door) match(x *Route) fleet.Match {
+	m := fleet.Match{Path: d.sentence("path", x.GetPath(), maxPath)}
+	if x.GetExact() {
+		m.Type = fleet.PathExact
+	}
+	if !strings.HasPrefix(m.Path, "/") {
+		d.refuse("path %.40q does not begin with a slash", m.Path)
+	}
+	if m.Type == fleet.PathPrefix && len(m.Path) > 1 && strings.HasSuffix(m.Path, "/") {
+		d.refuse("prefix %.40q ends with a slash", m.Path)
+	}
+	return m
+}

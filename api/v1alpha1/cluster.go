@@ -1,0 +1,119 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Cluster is one member of the fleet: a Kubernetes cluster, or a plain site
+// described in files. Its name is the name that services' endpoints are known by.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,categories=meridian,shortName=mcl
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name="Region",type=string,JSONPath=`.spec.region`
+// +kubebuilder:printcolumn:name="Zone",type=string,JSONPath=`.spec.zone`,priority=1
+// +kubebuilder:printcolumn:name="Gateways",type=string,JSONPath=`.spec.gateways[*].address`
+// +kubebuilder:printcolumn:name="Draining",type=boolean,JSONPath=`.spec.draining`
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be a DNS label: lower-case letters, digits and '-', at most 63"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name != 'host'",message="\"host\" names the installation itself; choose another name"
+type Cluster struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// +required
+	Spec ClusterSpec `json:"spec"`
+	// +optional
+	Status Status `json:"status,omitempty"`
+}
+
+// ClusterSpec says where a cluster stands and how it is entered.
+type ClusterSpec struct {
+	// Region that the cluster stands in, in the words of its cloud or operator
+	// ("europe-west1"). Clusters of one region are steered as one.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Region string `json:"region"`
+	// Zone within the region, for clusters that stand in one only. Endpoints
+	// that know their own zone keep it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`
+	Zone string `json:"zone,omitempty"`
+	// Place on earth.
+	// +required
+	Place Place `json:"place"`
+	// Network names the set of addresses that this cluster's endpoints belong
+	// to. Clusters with the same network reach each other's endpoints directly;
+	// all others pass the gateways. Default: the cluster's own name, so the
+	// network is shared with nobody.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$`
+	Network string `json:"network,omitempty"`
+	// Gateways are the front doors. A cluster without any cannot be entered from
+	// outside its network.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Gateways []Gateway `json:"gateways,omitempty"`
+	// Capacity in requests per second. Default: unlimited.
+	// +optional
+	Capacity Rate `json:"capacity,omitempty"`
+	// Draining says: send nothing new here. Default: false.
+	// +optional
+	Draining bool `json:"draining,omitempty"`
+	// ClientNetworks are address prefixes whose clients stand where this cluster
+	// stands: its VPC, an office next to it. They win over every geo database.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=49
+	ClientNetworks []string `json:"clientNetworks,omitempty"`
+}
+
+// Place is a point on earth, in degrees.
+//
+// +kubebuilder:validation:XValidation:rule="double(self.lat) >= -90.0 && double(self.lat) <= 90.0",message="lat must lie between -90 and 90"
+// +kubebuilder:validation:XValidation:rule="double(self.lon) >= -180.0 && double(self.lon) <= 180.0",message="lon must lie between -180 and 180"
+type Place struct {
+	// Latitude, -90 to 90, north positive.
+	// +required
+	Lat Decimal `json:"lat"`
+	// Longitude, -180 to 180, east positive.
+	// +required
+	Lon Decimal `json:"lon"`
+}
+
+// Gateway is one front door: an Envoy, or a load balancer before several.
+type Gateway struct {
+	// Address that resolvers answer with: IPv4 or IPv6, global or private.
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address"`
+	// Port of the HTTP front listener. Default: 80.
+	// +optional
+	// +kubebuilder:default=80
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port *int32 `json:"port,omitempty"`
+	// RelayPort is where other regions' gateways hand requests over; 0: nowhere.
+	// Default: 15443.
+	// +optional
+	// +kubebuilder:default=15443
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	RelayPort *int32 `json:"relayPort,omitempty"`
+}
+
+// ClusterList is a list of clusters.
+//
+// +kubebuilder:object:root=true
+type ClusterList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Cluster `json:"items"`
+}

@@ -1,0 +1,88 @@
+package v1alpha1
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// HostNamespace is the namespace of the installation itself: a TrafficPolicy in
+// it that names no target holds for every service of every namespace.
+const HostNamespace = "meridian-system"
+
+// HostCluster is the name that objects of the installation itself carry in
+// place of a cluster's, so no cluster may have it.
+const HostCluster = "host"
+
+// Duration is a length of time as Go writes it: "30s", "1m30s", "500ms".
+//
+// +kubebuilder:validation:MaxLength=32
+// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+type Duration string
+
+// Decimal is a decimal number as a string, since floating point numbers do not
+// survive every client of an API server unchanged: "50.45", "-3". In files, where
+// nobody stands between, a number without quotes is taken too.
+//
+// +kubebuilder:validation:MaxLength=24
+// +kubebuilder:validation:Pattern=`^[-+]?[0-9]{1,3}(\.[0-9]{1,18})?$`
+type Decimal string
+
+// UnmarshalJSON takes a string or a number.
+func (d *Decimal) UnmarshalJSON(data []byte) error { return unmarshalNumber(data, d, "50.45") }
+
+// Rate is a number of something per second, like a Kubernetes quantity: 250,
+// "1.5k", "2M". It is not read as a quantity, since a few letters of one
+// ("1e-999999999") keep its parser busy for minutes.
+//
+// +kubebuilder:validation:XIntOrString
+// +kubebuilder:validation:MaxLength=24
+// +kubebuilder:validation:Pattern=`^[0-9]{1,12}(\.[0-9]{1,6})?[kMG]?$`
+type Rate string
+
+// UnmarshalJSON takes a string or a number.
+func (r *Rate) UnmarshalJSON(data []byte) error { return unmarshalNumber(data, r, "1.5k") }
+
+// unmarshalNumber keeps what is written, in quotes or not, to be parsed later.
+func unmarshalNumber[T ~string](data []byte, into *T, example string) error {
+	data = bytes.TrimSpace(data)
+	if len(data) > 0 && data[0] == '"' {
+		var s string
+		if err := json.Unmarshal(data, &s); err != nil {
+			return err
+		}
+		*into = T(s)
+		return nil
+	}
+	var n json.Number
+	if err := json.Unmarshal(data, &n); err != nil {
+		return fmt.Errorf("%.32s is no number; write one like %q", data, example)
+	}
+	*into = T(n)
+	return nil
+}
+
+// Status says what became of an object.
+type Status struct {
+	// Generation of the object that the conditions speak of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions of the object, one of each type.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// The types of conditions.
+const (
+	// ConditionAccepted is true when the object is understood and in force, and
+	// false when it is not; then the last good version stays in force.
+	ConditionAccepted = "Accepted"
+	// ConditionResolved is true when everything that the object names exists
+	// and no part of it was left out.
+	ConditionResolved = "ResolvedRefs"
+)

@@ -1,0 +1,13 @@
+// Package v1alpha1 holds Meridian's own Kubernetes kinds: Cluster, TrafficPolicy and Zone, each with the Parse that makes a fleet value of it.
+//
+// Parse is the door: what it returns cannot be wrong, and every default is
+// filled in. It returns nil when the object says nothing usable; then what was
+// known of the object before should stay in force. Problems beside a value are
+// about parts that were left out or that do nothing. Parse trusts nobody: it
+// checks again what the CRDs' schemas check, since files have no API server.
+//
+// +kubebuilder:object:generate=true
+// +groupName=meridian.dev
+package v1alpha1
+
+//go:generate go run sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0 object paths=. crd paths=. output:crd:artifacts:config=../../deploy/crds
