@@ -1,0 +1,80 @@
+package hub
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/meridian-lb/meridian/fleet"
+)
+
+// buildRoutes makes the table of hosts. A host belongs to one namespace, over
+// all clusters: to that of the eldest object that names it.
+func buildRoutes(sets []*fleet.RouteSet) (*fleet.Routes, []fleet.Problem) {
+	sets = slices.Clone(sets)
+	slices.SortStableFunc(sets, func(a, b *fleet.RouteSet) int { return a.Origin.Compare(b.Origin) })
+	owner := map[string]fleet.Origin{}
+	routes := map[string][]fleet.Route{}
+	var problems []fleet.Problem
+	refused := map[[2]string]bool{}
+	for _, set := range sets {
+		for _, r := range set.Routes {
+			first, owned := owner[r.Host]
+			if !owned {
+				owner[r.Host] = set.Origin
+			} else if first.Namespace != set.Origin.Namespace {
+				if key := [2]string{set.Origin.String(), r.Host}; !refused[key] {
+					refused[key] = true
+					problems = append(problems, hostConflict(set.Origin, first, r.Host))
+				}
+				continue
+			}
+			var p []fleet.Problem
+			routes[r.Host], p = addRoute(routes[r.Host], r)
+			problems = append(problems, p...)
+		}
+	}
+	table := &fleet.Routes{}
+	for _, name := range slices.Sorted(maps.Keys(routes)) {
+		h := fleet.Host{Name: name, Routes: routes[name]}
+		slices.SortStableFunc(h.Routes, func(a, b fleet.Route) int {
+			return cmp.Or(a.Match.Compare(b.Match), a.Origin.Compare(b.Origin))
+		})
+		table.Hosts = append(table.Hosts, h)
+	}
+	return table, problems
+}
+
+func hostConflict(about, first fleet.Origin, host string) fleet.Problem {
+	what := fmt.Sprintf("host %q", host)
+	if host == "" {
+		what = "the default backend of every host"
+	}
+	return fleet.Problem{
+		About: about, Reason: "HostConflict",
+		Message: fmt.Sprintf("%s belongs to namespace %q through %s, which was first; use another host or delete that one", what, first.Namespace, first),
+	}
+}
+
+// addRoute adds a route unless an elder one takes the same requests. The same
+// object applied to several clusters says the same thing twice, which is no fault.
+func addRoute(list []fleet.Route, r fleet.Route) ([]fleet.Route, []fleet.Problem) {
+	for i, have := range list {
+		if have.Match != r.Match {
+			continue
+		}
+		if r.TLS && !have.TLS {
+			list[i].TLS = true
+		}
+		if reflect.DeepEqual(have.To, r.To) {
+			return list, nil
+		}
+		return list, []fleet.Problem{{
+			About: r.Origin, Reason: "PathConflict",
+			Message: fmt.Sprintf("%s already sends %s %s of host %q elsewhere; change or delete one of the two", have.Origin, r.Match.Type, r.Match.Path, r.Host),
+		}}
+	}
+	return append(list, r), nil
+}
