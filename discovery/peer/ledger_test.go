@@ -1,0 +1,139 @@
+package peer
+
+import (
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/meridian-lb/meridian/fleet"
+)
+
+func zoneFact(name, mailbox string) fleet.Fact {
+	return fleet.NewFact(name, &fleet.Zone{Name: name, Mailbox: mailbox, Nameservers: []fleet.Nameserver{{Name: "ns."}}})
+}
+
+// keeper does with tellings what a keeper of facts does with updates.
+type keeper map[string]map[fleet.FactName]fleet.Value
+
+func (k keeper) take(source string, whole bool, put []fleet.Fact, gone []fleet.FactName) {
+	if k[source] == nil || whole {
+		k[source] = map[fleet.FactName]fleet.Value{}
+	}
+	for _, f := range put {
+		k[source][fleet.FactName{Kind: f.Kind, Name: f.Name}] = f.Value
+	}
+	for _, n := range gone {
+		delete(k[source], n)
+	}
+}
+
+// Whatever sources say and whenever followers come and are ready: after a
+// follower has taken what is pending, it holds exactly what the sources said.
+func TestFollowersCatchUp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l, truth := newLedger("eu-1"), keeper{}
+		type reader struct {
+			f     *follower
+			holds keeper
+		}
+		var readers []reader
+		catchUp := func(r reader) {
+			for _, x := range l.take(r.f) {
+				r.holds.take(x.source, x.whole, x.put, x.gone)
+			}
+			if !reflect.DeepEqual(r.holds, truth) {
+				t.Fatalf("it holds %v, the sources said %v", r.holds, truth)
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"say": func(t *rapid.T) {
+				u := fleet.Update{Source: rapid.SampledFrom([]string{"eu-1/a", "eu-1/b"}).Draw(t, "source"), Whole: rapid.Bool().Draw(t, "whole")}
+				for _, n := range rapid.SliceOfDistinct(rapid.IntRange(0, 5), rapid.ID[int]).Draw(t, "put") {
+					u.Put = append(u.Put, zoneFact(fmt.Sprintf("z%d.", n), fmt.Sprintf("m%d.", rapid.IntRange(0, 1<<40).Draw(t, "value"))))
+				}
+				for _, n := range rapid.SliceOfDistinct(rapid.IntRange(6, 8), rapid.ID[int]).Draw(t, "gone") {
+					u.Gone = append(u.Gone, fleet.FactName{Kind: fleet.KindZone, Name: fmt.Sprintf("z%d.", n-6)})
+				}
+				u.Gone = slices.DeleteFunc(u.Gone, func(n fleet.FactName) bool {
+					return slices.ContainsFunc(u.Put, func(f fleet.Fact) bool { return f.Name == n.Name })
+				})
+				l.record(u, time.Time{}.Add(time.Hour))
+				truth.take(u.Source, u.Whole, u.Put, u.Gone)
+			},
+			"come": func(t *rapid.T) {
+				if f, ok := l.follow(4); ok {
+					readers = append(readers, reader{f, keeper{}})
+				}
+			},
+			"go": func(t *rapid.T) {
+				if len(readers) > 2 {
+					l.unfollow(readers[0].f)
+					readers = readers[1:]
+				}
+			},
+			"ready": func(t *rapid.T) {
+				if len(readers) > 0 {
+					catchUp(rapid.SampledFrom(readers).Draw(t, "reader"))
+				}
+			},
+		})
+		for _, r := range readers {
+			catchUp(r)
+		}
+	})
+}
+
+func TestARepeatedWholeTellingChangesNothing(t *testing.T) {
+	l := newLedger("eu-1")
+	whole := func() fleet.Update {
+		return fleet.Update{Source: "eu-1/a", Whole: true, Put: []fleet.Fact{zoneFact("a.", "m."), zoneFact("b.", "m.")}}
+	}
+	l.record(whole(), time.Now())
+	f, _ := l.follow(1)
+	if got := l.take(f); len(got) != 1 || len(got[0].put) != 2 || !got[0].whole {
+		t.Fatalf("the beginning is %+v", got)
+	}
+	l.record(whole(), time.Now())
+	if got := l.take(f); len(got) != 1 || len(got[0].put)+len(got[0].gone) != 0 {
+		t.Errorf("a relist that found nothing new sends %+v", got)
+	}
+}
+
+func TestRestoredFactsYieldToTheLivingSource(t *testing.T) {
+	l := newLedger("eu-1")
+	l.restore(fleet.Update{Source: "eu-1/a", Whole: true, Put: []fleet.Fact{zoneFact("old.", "m."), zoneFact("kept.", "m.")}}, time.Now())
+	f, _ := l.follow(1)
+	if got := l.take(f); len(got) != 1 || len(got[0].put) != 2 || got[0].stale == "" {
+		t.Fatalf("after a restart a follower is sent %+v, want both facts, stale", got)
+	}
+	l.record(fleet.Update{Source: "eu-1/a", Whole: true, Put: []fleet.Fact{zoneFact("kept.", "m.")}}, time.Now())
+	if got := l.take(f); len(got) != 1 || len(got[0].gone) != 1 || len(got[0].put) != 0 || got[0].stale != "" {
+		t.Errorf("when the source lives again a follower is sent %+v, want one tombstone", got)
+	}
+	l.restore(fleet.Update{Source: "eu-1/a", Put: []fleet.Fact{zoneFact("older.", "m.")}}, time.Now())
+	if got := l.take(f); len(got) != 0 {
+		t.Errorf("what lay on disk overrides a living source: %+v", got)
+	}
+}
+
+func TestAPendingNameIsKeptOnce(t *testing.T) {
+	l := newLedger("eu-1")
+	f, _ := l.follow(1)
+	l.take(f)
+	for i := range 10_000 {
+		l.record(fleet.Update{Source: "eu-1/a", Put: []fleet.Fact{zoneFact("a.", fmt.Sprintf("m%d.", i))}}, time.Now())
+	}
+	if n := len(f.pending["eu-1/a"].names); n != 1 {
+		t.Errorf("%d names are pending for a reader that sleeps, want 1", n)
+	}
+	if got := l.take(f); got[0].put[0].Value.(*fleet.Zone).Mailbox != "m9999." {
+		t.Errorf("it wakes to %+v, want the newest", got[0].put[0].Value)
+	}
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
