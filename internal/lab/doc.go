@@ -1,0 +1,32 @@
+// Package lab runs real processes and imitates real distances, for tests that no fake can stand in for and for the demo.
+//
+//   - Start and Group run child processes that never outlive this one;
+//   - WAN puts the round trip of an ocean before a gateway on loopback;
+//   - Envoy finds or installs the real Envoy for a test.
+package lab
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/meridian-lb/meridian/internal/lab/envoybin"
+)
+
+// Envoy returns the path of a real Envoy, installing it when there is none. A
+// test that needs it is skipped under -short and fails when none can be had: a
+// test that skips by itself is green for the wrong reason.
+func Envoy(tb testing.TB) string {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs a real Envoy; skipped by -short")
+	}
+	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Minute)
+	defer cancel()
+	found, err := envoybin.Ensure(ctx, os.Stderr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return found
+}
