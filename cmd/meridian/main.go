@@ -1,0 +1,45 @@
+// Command meridian shows, explains and steers a Meridian installation.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newRoot().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "meridian:", sentence(err))
+		return 1
+	}
+	return 0
+}
+
+// sentence turns an error into one sentence with its remedy.
+func sentence(err error) string {
+	var u unreachable
+	if !errors.As(err, &u) {
+		return err.Error()
+	}
+	s := status.Convert(u.err)
+	switch s.Code() {
+	case codes.Unavailable, codes.Unimplemented, codes.Unknown:
+		return fmt.Sprintf("no admin API of a meridiand answers at %s: start one, or name its --admin address as host:port with --server or MERIDIAN_SERVER (%s)", u.server, s.Message())
+	case codes.DeadlineExceeded:
+		return fmt.Sprintf("%s did not answer in time; see whether it is well, or wait longer with --timeout (%s)", u.server, s.Message())
+	}
+	return s.Message()
+}

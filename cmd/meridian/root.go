@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	adminv1 "github.com/meridian-lb/meridian/api/admin/v1"
+)
+
+// options are what every command shares.
+type options struct {
+	server  string
+	timeout time.Duration
+	output  format
+}
+
+func newRoot() *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:   "meridian",
+		Short: "Show, explain and steer a Meridian installation",
+		Long: `meridian talks to a meridiand: it shows regions, clusters, services and routes,
+explains where one client's request goes and why, and drains regions and clusters.
+
+"meridian demo" runs a whole installation of three regions on this machine.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&o.server, "server", cmp.Or(os.Getenv("MERIDIAN_SERVER"), "127.0.0.1:9443"), "admin API of a meridiand, host:port (env MERIDIAN_SERVER)")
+	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+	f.VarP(&o.output, "output", "o", "table, json or yaml")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+	root.AddGroup(
+		&cobra.Group{ID: "look", Title: "Look:"},
+		&cobra.Group{ID: "steer", Title: "Steer:"},
+		&cobra.Group{ID: "try", Title: "Try:"})
+	root.AddCommand(
+		newGet(o), newExplain(o), newWatch(o),
+		newDrain(o), newUndrain(o),
+		newDemo(), newVersion(o))
+	return root
+}
+
+// unreachable remembers which server an error came from.
+type unreachable struct {
+	server string
+	err    error
+}
+
+func (u unreachable) Error() string { return u.err.Error() }
+func (u unreachable) Unwrap() error { return u.err }
+
+// ask calls one method of the admin API and gives up after the timeout.
+func ask[Q, A any](ctx context.Context, o *options, req Q, method func(adminv1.AdminClient, context.Context, Q, ...grpc.CallOption) (A, error)) (A, error) {
+	var none A
+	client, stop, err := o.dial()
+	if err != nil {
+		return none, err
+	}
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	a, err := method(client, ctx, req)
+	if err != nil {
+		return none, unreachable{o.server, err}
+	}
+	return a, nil
+}
+
+func (o *options) dial() (adminv1.AdminClient, func(), error) {
+	conn, err := grpc.NewClient(o.server, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("--server %q is not an address: write host:port: %w", o.server, err)
+	}
+	return adminv1.NewAdminClient(conn), func() { _ = conn.Close() }, nil
+}
