@@ -3,6 +3,7 @@ package xds
 import (
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
@@ -125,6 +126,9 @@ func parseACK(b []byte, req *discoveryv3.DeltaDiscoveryRequest) bool {
 		case requestTypeURL:
 			typeURL = knownType(value)
 		case requestNonce:
+			if !utf8.Valid(value) { // no message for protobuf either
+				return false
+			}
 			nonce = string(value)
 		default:
 			return false

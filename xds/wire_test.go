@@ -62,6 +62,7 @@ func FuzzParseACK(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte{0x12, 0xff})
+	f.Add(appendString(appendString(nil, requestTypeURL, resource.ClusterType), requestNonce, "0\xff")) // no UTF-8
 	f.Fuzz(func(t *testing.T, b []byte) {
 		short := &discoveryv3.DeltaDiscoveryRequest{}
 		if !parseACK(b, short) {
