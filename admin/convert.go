@@ -60,7 +60,7 @@ func drainOut(d fleet.Drain) *adminv1.DrainOrder {
 }
 
 func routeOut(r fleet.Route) *adminv1.Route {
-	out := &adminv1.Route{Match: r.Match.Type.String(), Path: utf8Only(r.Match.Path), Tls: r.TLS, Origin: utf8Only(r.Origin.String())}
+	out := &adminv1.Route{Match: r.Match.Type.String(), Path: utf8Only(r.Match.Path), Tls: r.Certificate != "", Origin: utf8Only(r.Origin.String())}
 	for _, t := range r.To {
 		out.To = append(out.To, targetOut(t))
 	}

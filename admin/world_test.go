@@ -59,7 +59,7 @@ func world() *fleet.Snapshot {
 		{Name: "old.example", Routes: []fleet.Route{{Host: "old.example", Match: fleet.Match{Path: "/"}, To: []fleet.Target{{Service: ghost, Weight: 1}}}}},
 		{Name: "shop.example", Routes: []fleet.Route{
 			{Host: "shop.example", Match: fleet.Match{Type: fleet.PathExact, Path: "/basket"}, To: []fleet.Target{{Service: basket, Weight: 3}, {Service: shop, Weight: 1}}},
-			{Host: "shop.example", Match: fleet.Match{Path: "/"}, To: []fleet.Target{{Service: shop, Port: fleet.PortRef{Number: 80}, Weight: 1}}, TLS: true},
+			{Host: "shop.example", Match: fleet.Match{Path: "/"}, To: []fleet.Target{{Service: shop, Port: fleet.PortRef{Number: 80}, Weight: 1}}, Certificate: "default/shop"},
 		}},
 		{Name: "static.example", Routes: []fleet.Route{{Host: "static.example", Match: fleet.Match{Path: "/img"}, To: []fleet.Target{{Service: shop, Weight: 1}}}}},
 	}}

@@ -16,13 +16,20 @@ type Cluster struct {
 	// ClientNetworks are prefixes whose clients stand where this cluster
 	// stands (its VPC, an office next to it). They win over every geo database.
 	ClientNetworks []netip.Prefix
-	Origin         Origin
+
+	// What the cluster may speak for. A member is not trusted with more: what it
+	// says beyond is dropped, and is its Problem.
+	EndpointNetworks []netip.Prefix // that its endpoints' addresses lie in, sorted; empty: any
+	Namespaces       []string       // of the services it may serve, sorted; empty: any
+
+	Origin Origin
 }
 
 // Gateway is one front door of a cluster: an Envoy, or a load balancer before several.
 type Gateway struct {
 	Addr      netip.Addr // what DNS answers with
 	Port      uint16     // HTTP front listener
+	TLSPort   uint16     // HTTPS front listener; 0: none
 	RelayPort uint16     // where other regions' Envoys hand requests over; 0: no relay
 }
 

@@ -16,6 +16,7 @@ const (
 	KindRoutes      Kind = "routes"      // *RouteSet, named by its object
 	KindPolicy      Kind = "policy"      // *PolicyRule, named by its object
 	KindZone        Kind = "zone"        // *Zone, named by Zone.Name
+	KindCertificate Kind = "certificate" // *Certificate, named by Certificate.Name
 	KindObservation Kind = "observation" // *Observation, named "instance/target"
 	KindLoad        Kind = "load"        // *LoadReport, named "instance/service/region"
 	KindDrain       Kind = "drain"       // *Drain, named "scope/name"

@@ -55,11 +55,12 @@ func (o Origin) Compare(p Origin) int {
 
 // Route sends the requests that one of its matches takes to its targets.
 type Route struct {
-	Host   string   // lower case, no port; "*.example.com" for one label more; "" for every host
-	Match  Match    // which requests
-	To     []Target // never empty; weights divide between them
-	TLS    bool     // the host is also served over TLS
-	Origin Origin
+	Host  string   // lower case, no port; "*.example.com" for one label more; "" for every host
+	Match Match    // which requests
+	To    []Target // never empty; weights divide between them
+	// Certificate that the host is served with over TLS; empty: the object asks for none.
+	Certificate CertificateName
+	Origin      Origin
 }
 
 // PathType says how a path is compared.
@@ -121,6 +122,9 @@ type RouteSet struct {
 type Host struct {
 	Name   string // as in Route.Host
 	Routes []Route
+	// Certificate that the host is served with over TLS, always one that the
+	// Snapshot has; empty: not over TLS.
+	Certificate CertificateName
 }
 
 // Routes is the table of all hosts, sorted by name. A Routes whose pointer has
@@ -135,13 +139,21 @@ func (r *Routes) Host(name string) (Host, bool) {
 		if h, ok := r.exactly(name); ok {
 			return h, true
 		}
-		if _, parent, ok := strings.Cut(name, "."); ok {
-			if h, ok := r.exactly("*." + parent); ok {
+		if w := wildcardOf(name); w != "" {
+			if h, ok := r.exactly(w); ok {
 				return h, true
 			}
 		}
 	}
 	return r.exactly("")
+}
+
+// wildcardOf is the wildcard that takes a name; empty for a name of one label.
+func wildcardOf(name string) string {
+	if _, parent, ok := strings.Cut(name, "."); ok {
+		return "*." + parent
+	}
+	return ""
 }
 
 func (r *Routes) exactly(name string) (Host, bool) {

@@ -15,9 +15,12 @@ type Snapshot struct {
 	Services   map[ServiceName]*Service
 	Routes     *Routes
 	Zones      []Zone // sorted by name
-	Load       []LoadReport
-	Problems   []Problem
-	Sources    []SourceState // sorted by name
+	// Certificates by name. One whose pointer has not changed between two
+	// Snapshots has not changed.
+	Certificates map[CertificateName]*Certificate
+	Load         []LoadReport
+	Problems     []Problem
+	Sources      []SourceState // sorted by name
 }
 
 // World is what steers every service alike.
@@ -62,5 +65,5 @@ type SourceState struct {
 
 // EmptySnapshot is what is known before anything was told.
 func EmptySnapshot() *Snapshot {
-	return &Snapshot{World: &World{Latency: Latency{}}, Services: map[ServiceName]*Service{}, Routes: &Routes{}}
+	return &Snapshot{World: &World{Latency: Latency{}}, Services: map[ServiceName]*Service{}, Routes: &Routes{}, Certificates: map[CertificateName]*Certificate{}}
 }

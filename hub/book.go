@@ -204,6 +204,7 @@ type dirt struct {
 	policies bool // every service looks its policy up anew
 	routes   bool
 	zones    bool
+	secrets  bool // certificates
 	load     bool
 	problems bool
 	sources  bool
@@ -213,13 +214,13 @@ func newDirt() *dirt { return &dirt{services: map[fleet.ServiceName]bool{}} }
 
 // all marks everything, for a full rebuild.
 func (d *dirt) all() {
-	d.world, d.clusters, d.policies, d.routes = true, true, true, true
+	d.world, d.clusters, d.policies, d.routes, d.secrets = true, true, true, true, true
 	d.zones, d.load, d.problems, d.sources = true, true, true, true
 }
 
 func (d *dirt) any() bool {
 	return len(d.services) > 0 || d.world || d.clusters || d.policies || d.routes ||
-		d.zones || d.load || d.problems || d.sources
+		d.secrets || d.zones || d.load || d.problems || d.sources
 }
 
 func (d *dirt) mark(n fleet.FactName, v fleet.Value) {
@@ -236,6 +237,8 @@ func (d *dirt) mark(n fleet.FactName, v fleet.Value) {
 		d.world, d.policies = true, true
 	case fleet.KindRoutes:
 		d.routes = true
+	case fleet.KindCertificate:
+		d.secrets = true
 	case fleet.KindZone:
 		d.zones = true
 	case fleet.KindLoad:

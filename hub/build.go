@@ -20,12 +20,12 @@ type builder struct {
 	next  time.Time // when time alone may change a verdict; zero: never
 	// Problems by the part of the build that found them.
 	found    map[string][]fleet.Problem
-	orphans  map[fleet.ServiceName][]fleet.Problem // backends without a described cluster
+	misfits  map[fleet.ServiceName][]fleet.Problem // backends of no described cluster, or with what theirs may not say
 	policies ruleBook
 }
 
 func newBuilder(rules health.Rules) *builder {
-	return &builder{rules: rules, last: fleet.EmptySnapshot(), found: map[string][]fleet.Problem{}, orphans: map[fleet.ServiceName][]fleet.Problem{}}
+	return &builder{rules: rules, last: fleet.EmptySnapshot(), found: map[string][]fleet.Problem{}, misfits: map[fleet.ServiceName][]fleet.Problem{}}
 }
 
 // build makes the next Snapshot out of what is dirty. It returns the last one
@@ -46,8 +46,11 @@ func (b *builder) build(k *book, d *dirt, now time.Time) *fleet.Snapshot {
 	if len(d.services) > 0 || d.clusters || d.policies {
 		next.Services = b.buildServices(k, d, next.World)
 	}
-	if d.routes {
-		routes, problems := buildRoutes(ofKind[*fleet.RouteSet](k, fleet.KindRoutes))
+	if d.secrets {
+		next.Certificates = buildCertificates(k, b.last.Certificates)
+	}
+	if d.routes || d.secrets {
+		routes, problems := buildRoutes(ofKind[*fleet.RouteSet](k, fleet.KindRoutes), next.Certificates)
 		if !reflect.DeepEqual(routes, b.last.Routes) {
 			next.Routes = routes
 		}
@@ -83,6 +86,7 @@ func (b *builder) build(k *book, d *dirt, now time.Time) *fleet.Snapshot {
 func sameSnapshot(a, b *fleet.Snapshot) bool {
 	return a.World == b.World && a.Routes == b.Routes &&
 		maps.Equal(a.Services, b.Services) &&
+		maps.Equal(a.Certificates, b.Certificates) &&
 		reflect.DeepEqual(a.Zones, b.Zones) &&
 		reflect.DeepEqual(a.Load, b.Load) &&
 		reflect.DeepEqual(a.Problems, b.Problems) &&
@@ -119,7 +123,7 @@ func (b *builder) problems(k *book, d *dirt, s *fleet.Snapshot) []fleet.Problem 
 		}
 	}
 	var list []fleet.Problem
-	for _, part := range b.orphans {
+	for _, part := range b.misfits {
 		list = append(list, part...)
 	}
 	for _, part := range b.found {

@@ -12,7 +12,7 @@ import (
 
 // buildRoutes makes the table of hosts. A host belongs to one namespace, over
 // all clusters: to that of the eldest object that names it.
-func buildRoutes(sets []*fleet.RouteSet) (*fleet.Routes, []fleet.Problem) {
+func buildRoutes(sets []*fleet.RouteSet, certificates map[fleet.CertificateName]*fleet.Certificate) (*fleet.Routes, []fleet.Problem) {
 	sets = slices.Clone(sets)
 	slices.SortStableFunc(sets, func(a, b *fleet.RouteSet) int { return a.Origin.Compare(b.Origin) })
 	owner := map[string]fleet.Origin{}
@@ -39,6 +39,8 @@ func buildRoutes(sets []*fleet.RouteSet) (*fleet.Routes, []fleet.Problem) {
 	table := &fleet.Routes{}
 	for _, name := range slices.Sorted(maps.Keys(routes)) {
 		h := fleet.Host{Name: name, Routes: routes[name]}
+		p := secure(&h, certificates)
+		problems = append(problems, p...)
 		slices.SortStableFunc(h.Routes, func(a, b fleet.Route) int {
 			return cmp.Or(a.Match.Compare(b.Match), a.Origin.Compare(b.Origin))
 		})
@@ -48,14 +50,17 @@ func buildRoutes(sets []*fleet.RouteSet) (*fleet.Routes, []fleet.Problem) {
 }
 
 func hostConflict(about, first fleet.Origin, host string) fleet.Problem {
-	what := fmt.Sprintf("host %q", host)
-	if host == "" {
-		what = "the default backend of every host"
-	}
 	return fleet.Problem{
 		About: about, Reason: "HostConflict",
-		Message: fmt.Sprintf("%s belongs to namespace %q through %s, which was first; use another host or delete that one", what, first.Namespace, first),
+		Message: fmt.Sprintf("%s belongs to namespace %q through %s, which was first; use another host or delete that one", hostText(host), first.Namespace, first),
 	}
+}
+
+func hostText(host string) string {
+	if host == "" {
+		return "the default backend of every host"
+	}
+	return fmt.Sprintf("host %q", host)
 }
 
 // addRoute adds a route unless an elder one takes the same requests. The same
@@ -65,9 +70,7 @@ func addRoute(list []fleet.Route, r fleet.Route) ([]fleet.Route, []fleet.Problem
 		if have.Match != r.Match {
 			continue
 		}
-		if r.TLS && !have.TLS {
-			list[i].TLS = true
-		}
+		list[i].Certificate = cmp.Or(have.Certificate, r.Certificate)
 		if reflect.DeepEqual(have.To, r.To) {
 			return list, nil
 		}

@@ -79,8 +79,8 @@ func Routes(ing *networkingv1.Ingress, origin fleet.Origin) (*fleet.RouteSet, []
 type translation struct {
 	field.Faults
 	ing    *networkingv1.Ingress
-	allTLS bool            // an entry without hosts speaks for all
-	tls    map[string]bool // hosts
+	forAll fleet.CertificateName            // of the entry without hosts, which speaks for all
+	byHost map[string]fleet.CertificateName // of the other entries
 	routes []fleet.Route
 	at     map[place]int // in routes
 	full   bool
@@ -92,16 +92,23 @@ type place struct {
 	match fleet.Match
 }
 
-// secured notes which hosts are served over TLS.
+// secured notes with which certificates hosts are served over TLS. Of several
+// entries about a host the first counts.
 func (t *translation) secured() {
-	t.tls = map[string]bool{}
+	t.byHost = map[string]fleet.CertificateName{}
 	for i, entry := range t.ing.Spec.TLS {
+		path := field.Index("spec.tls", i)
+		if err := field.Subdomain(entry.SecretName); err != nil {
+			t.Add(path+".secretName", "%v", err)
+			continue
+		}
+		certificate := CertificateName(t.ing.Namespace, entry.SecretName)
 		if len(entry.Hosts) == 0 {
-			t.allTLS = true
+			t.forAll = cmp.Or(t.forAll, certificate)
 		}
 		for j, host := range entry.Hosts {
-			path := field.Index(field.Index("spec.tls", i)+".hosts", j)
-			if len(t.tls) == maxTLS {
+			path := field.Index(path+".hosts", j)
+			if len(t.byHost) == maxTLS {
 				t.Add(path, "is beyond the %d hosts that are taken; split the Ingress", maxTLS)
 				return
 			}
@@ -110,19 +117,16 @@ func (t *translation) secured() {
 				t.Add(path, "%v", err)
 				continue
 			}
-			t.tls[name] = true
+			t.byHost[name] = cmp.Or(t.byHost[name], certificate)
 		}
 	}
 }
 
-// overTLS reports whether an entry of spec.tls speaks for a host: by its name, or
-// by a wildcard of one label, as certificates do.
-func (t *translation) overTLS(host string) bool {
-	if t.allTLS || t.tls[host] {
-		return true
-	}
-	_, parent, ok := strings.Cut(host, ".")
-	return ok && t.tls["*."+parent]
+// certificate is the one of the entry of spec.tls that speaks for a host: by its
+// name, by a wildcard of one label, as certificates do, or for all.
+func (t *translation) certificate(host string) fleet.CertificateName {
+	_, parent, _ := strings.Cut(host, ".")
+	return cmp.Or(t.byHost[host], t.byHost["*."+parent], t.forAll)
 }
 
 func (t *translation) defaultBackend() (fleet.Target, bool) {
@@ -195,7 +199,7 @@ func (t *translation) add(path, host string, m fleet.Match, to fleet.Target) {
 		return
 	}
 	t.at[place{host, m}] = len(t.routes)
-	t.routes = append(t.routes, fleet.Route{Host: host, Match: m, To: []fleet.Target{to}, TLS: t.overTLS(host), Origin: t.About})
+	t.routes = append(t.routes, fleet.Route{Host: host, Match: m, To: []fleet.Target{to}, Certificate: t.certificate(host), Origin: t.About})
 }
 
 // match reads a path. ImplementationSpecific is Prefix here; what looks like the

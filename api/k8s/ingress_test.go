@@ -15,7 +15,7 @@ metadata: {namespace: shop, name: web}
 spec:
   ingressClassName: meridian
   defaultBackend: {service: {name: rest, port: {number: 80}}}
-  tls: [{hosts: [Shop.example.com], secretName: a}, {hosts: ["*.dev.example.com"]}]
+  tls: [{hosts: [Shop.example.com], secretName: a}, {hosts: ["*.dev.example.com"], secretName: dev}]
   rules:
   - host: SHOP.example.com
     http:
@@ -30,8 +30,8 @@ spec:
   - host: bare.example.com
 `
 
-func route(host string, kind fleet.PathType, path, service string, port fleet.PortRef, tls bool) fleet.Route {
-	return fleet.Route{Host: host, Match: fleet.Match{Type: kind, Path: path}, TLS: tls, Origin: me,
+func route(host string, kind fleet.PathType, path, service string, port fleet.PortRef, certificate fleet.CertificateName) fleet.Route {
+	return fleet.Route{Host: host, Match: fleet.Match{Type: kind, Path: path}, Certificate: certificate, Origin: me,
 		To: []fleet.Target{{Service: fleet.ServiceName{Namespace: "shop", Name: service}, Port: port, Weight: 1}}}
 }
 
@@ -42,22 +42,25 @@ func TestRoutes(t *testing.T) {
 		want []fleet.Route
 	}{
 		"everything": {everyIngress, []fleet.Route{
-			route("*.dev.example.com", fleet.PathPrefix, "/a", "web", n80, true),
-			route("*.dev.example.com", fleet.PathPrefix, "/", "rest", n80, true),
-			route("bare.example.com", fleet.PathPrefix, "/", "rest", n80, false),
-			route("shop.example.com", fleet.PathExact, "/cart/", "slash", fleet.PortRef{Number: 8080}, true),
-			route("shop.example.com", fleet.PathPrefix, "/cart", "cart", fleet.PortRef{Name: "http"}, true),
-			route("shop.example.com", fleet.PathPrefix, "/", "web", n80, true),
+			route("*.dev.example.com", fleet.PathPrefix, "/a", "web", n80, "shop/dev"),
+			route("*.dev.example.com", fleet.PathPrefix, "/", "rest", n80, "shop/dev"),
+			route("bare.example.com", fleet.PathPrefix, "/", "rest", n80, ""),
+			route("shop.example.com", fleet.PathExact, "/cart/", "slash", fleet.PortRef{Number: 8080}, "shop/a"),
+			route("shop.example.com", fleet.PathPrefix, "/cart", "cart", fleet.PortRef{Name: "http"}, "shop/a"),
+			route("shop.example.com", fleet.PathPrefix, "/", "web", n80, "shop/a"),
 		}},
 		"default backend alone": {
 			"{metadata: {namespace: shop, name: web}, spec: {defaultBackend: {service: {name: rest, port: {number: 80}}}}}",
-			[]fleet.Route{route("", fleet.PathPrefix, "/", "rest", n80, false)}},
+			[]fleet.Route{route("", fleet.PathPrefix, "/", "rest", n80, "")}},
 		"TLS for all": {
 			"{metadata: {namespace: shop, name: web}, spec: {tls: [{secretName: a}], rules: [{http: {paths: [{path: /, backend: {service: {name: web, port: {number: 80}}}}]}}]}}",
-			[]fleet.Route{route("", fleet.PathPrefix, "/", "web", n80, true)}},
+			[]fleet.Route{route("", fleet.PathPrefix, "/", "web", n80, "shop/a")}},
 		"TLS by wildcard": {
-			"{metadata: {namespace: shop, name: web}, spec: {tls: [{hosts: ['*.example.com']}], rules: [{host: a.example.com, http: {paths: [{path: /, backend: {service: {name: web, port: {number: 80}}}}]}}, {host: a.b.example.com, http: {paths: [{path: /, backend: {service: {name: web, port: {number: 80}}}}]}}]}}",
-			[]fleet.Route{route("a.b.example.com", fleet.PathPrefix, "/", "web", n80, false), route("a.example.com", fleet.PathPrefix, "/", "web", n80, true)}},
+			"{metadata: {namespace: shop, name: web}, spec: {tls: [{hosts: ['*.example.com'], secretName: a}], rules: [{host: a.example.com, http: {paths: [{path: /, backend: {service: {name: web, port: {number: 80}}}}]}}, {host: a.b.example.com, http: {paths: [{path: /, backend: {service: {name: web, port: {number: 80}}}}]}}]}}",
+			[]fleet.Route{route("a.b.example.com", fleet.PathPrefix, "/", "web", n80, ""), route("a.example.com", fleet.PathPrefix, "/", "web", n80, "shop/a")}},
+		"the first of several certificates": {
+			"{metadata: {namespace: shop, name: web}, spec: {tls: [{secretName: rest}, {hosts: [a.com], secretName: one}, {hosts: [a.com], secretName: two}, {secretName: late}], rules: [{host: a.com, http: {paths: [{path: /, backend: {service: {name: web, port: {number: 80}}}}]}}, {host: b.com, http: {paths: [{path: /, backend: {service: {name: web, port: {number: 80}}}}]}}]}}",
+			[]fleet.Route{route("a.com", fleet.PathPrefix, "/", "web", n80, "shop/one"), route("b.com", fleet.PathPrefix, "/", "web", n80, "shop/rest")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, problems := Routes(read[networkingv1.Ingress](t, c.text), me)
@@ -95,7 +98,8 @@ func TestRouteFaults(t *testing.T) {
 		"rule without paths":  {"{rules: [{host: a.com}]}", 0, []string{"spec.rules[0].http: no usable default backend"}},
 		"bad default": {"{defaultBackend: {resource: {kind: Bucket, name: x}}, rules: [{host: a.com}]}", 0,
 			[]string{"spec.defaultBackend.resource: only services", "spec.rules[0].http: no usable default backend"}},
-		"bad TLS host": {fmt.Sprintf("{tls: [{hosts: [a_b]}], rules: [{host: a.com, http: {paths: [{path: /, %s}]}}]}", ok), 1, []string{"spec.tls[0].hosts[0]: not a host name"}},
+		"TLS without a Secret": {fmt.Sprintf("{tls: [{hosts: [a.com]}], rules: [{host: a.com, http: {paths: [{path: /, %s}]}}]}", ok), 1, []string{"spec.tls[0].secretName: is empty"}},
+		"bad TLS host":         {fmt.Sprintf("{tls: [{hosts: [a_b], secretName: a}], rules: [{host: a.com, http: {paths: [{path: /, %s}]}}]}", ok), 1, []string{"spec.tls[0].hosts[0]: not a host name"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ing := &networkingv1.Ingress{Spec: *read[networkingv1.IngressSpec](t, c.spec)}

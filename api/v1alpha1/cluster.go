@@ -72,6 +72,36 @@ type ClusterSpec struct {
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=49
 	ClientNetworks []string `json:"clientNetworks,omitempty"`
+	// EndpointNetworks are the address prefixes that this cluster's endpoints lie
+	// in: its pods' and its nodes'. Endpoints elsewhere are dropped, so that a
+	// cluster cannot draw traffic to what is not its own. Default: any address.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=49
+	EndpointNetworks []string `json:"endpointNetworks,omitempty"`
+	// Namespaces whose services this cluster may serve; others of its services are
+	// passed over. Default: all.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Namespaces []string `json:"namespaces,omitempty"`
+	// CredentialsRef names the Secret, in the namespace of the installation, with
+	// the kubeconfig by which this cluster's API server is watched (key
+	// "kubeconfig"). Default: none; then the cluster is one that files describe.
+	// +optional
+	CredentialsRef *SecretRef `json:"credentialsRef,omitempty"`
+}
+
+// SecretRef names a Secret in the namespace of the installation.
+type SecretRef struct {
+	// Name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
 }
 
 // Place is a point on earth, in degrees.
@@ -100,6 +130,12 @@ type Gateway struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port *int32 `json:"port,omitempty"`
+	// TLSPort of the HTTPS front listener; 0: none. Default: 443, where that is
+	// not another listener's.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	TLSPort *int32 `json:"tlsPort,omitempty"`
 	// RelayPort is where other regions' gateways hand requests over; 0: nowhere.
 	// Default: 15443.
 	// +optional

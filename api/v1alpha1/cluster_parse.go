@@ -13,9 +13,11 @@ import (
 
 const (
 	defaultFrontPort = 80
+	defaultTLSPort   = 443
 	defaultRelayPort = 15443
 	maxGateways      = 64
 	maxNetworks      = 256
+	maxNamespaces    = 256
 )
 
 // Parse makes the fleet's cluster. It returns nil when the name, region, zone,
@@ -36,7 +38,13 @@ func (c *Cluster) Parse(origin fleet.Origin) (*fleet.Cluster, []fleet.Problem) {
 	if len(out.Gateways) == 0 && len(c.Spec.Gateways) > 0 {
 		fatal = true
 	}
-	out.ClientNetworks = c.Spec.clientNetworks(f)
+	out.ClientNetworks = networks(f, "spec.clientNetworks", c.Spec.ClientNetworks, "every client on earth; write the prefixes that stand where this cluster stands")
+	before := f.Count()
+	out.EndpointNetworks = networks(f, "spec.endpointNetworks", c.Spec.EndpointNetworks, "every address on earth; leave the list out for that")
+	out.Namespaces = c.Spec.namespaces(f)
+	if f.Count() > before { // half a permission may be too little or, when none is left, too much
+		fatal = true
+	}
 	if fatal {
 		return nil, f.Problems()
 	}
@@ -100,7 +108,17 @@ func (s *ClusterSpec) gateways(f *field.Faults) []fleet.Gateway {
 		if g.RelayPort == nil || *g.RelayPort != 0 {
 			out.RelayPort = port(f, path+".relayPort", g.RelayPort, defaultRelayPort)
 		}
+		switch {
+		case g.TLSPort == nil && out.Port != defaultTLSPort && out.RelayPort != defaultTLSPort:
+			out.TLSPort = defaultTLSPort
+		case g.TLSPort != nil && *g.TLSPort != 0:
+			out.TLSPort = port(f, path+".tlsPort", g.TLSPort, defaultTLSPort)
+		}
 		if f.Count() > before {
+			continue
+		}
+		if out.TLSPort != 0 && (out.TLSPort == out.Port || out.TLSPort == out.RelayPort) {
+			f.Add(path+".tlsPort", "%d is the port of another listener too; give each its own, or 0 for none", out.TLSPort)
 			continue
 		}
 		if out.Port == out.RelayPort {
@@ -118,10 +136,11 @@ func (s *ClusterSpec) gateways(f *field.Faults) []fleet.Gateway {
 	return list
 }
 
-func (s *ClusterSpec) clientNetworks(f *field.Faults) []netip.Prefix {
+// networks reads a list of prefixes; all says what a prefix of length 0 would mean.
+func networks(f *field.Faults, path string, given []string, all string) []netip.Prefix {
 	var list []netip.Prefix
-	for i, text := range bounded(f, "spec.clientNetworks", s.ClientNetworks, maxNetworks) {
-		path := field.Index("spec.clientNetworks", i)
+	for i, text := range bounded(f, path, given, maxNetworks) {
+		path := field.Index(path, i)
 		p, err := netip.ParsePrefix(text)
 		switch {
 		case err != nil:
@@ -131,7 +150,7 @@ func (s *ClusterSpec) clientNetworks(f *field.Faults) []netip.Prefix {
 		case p != p.Masked():
 			f.Add(path, "%s has bits beyond its length; write %s", field.Quote(text), p.Masked())
 		case p.Bits() == 0:
-			f.Add(path, "%s is every client on earth; write the prefixes that stand where this cluster stands", field.Quote(text))
+			f.Add(path, "%s is %s", field.Quote(text), all)
 		case slices.Contains(list, p):
 			f.Add(path, "%s is named twice; remove one of them", p)
 		default:
@@ -142,4 +161,17 @@ func (s *ClusterSpec) clientNetworks(f *field.Faults) []netip.Prefix {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
 	return list
+}
+
+func (s *ClusterSpec) namespaces(f *field.Faults) []string {
+	var list []string
+	for i, n := range bounded(f, "spec.namespaces", s.Namespaces, maxNamespaces) {
+		if err := field.Label(n); err != nil {
+			f.Add(field.Index("spec.namespaces", i), "%v", err)
+			continue
+		}
+		list = append(list, n)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }

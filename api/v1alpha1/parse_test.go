@@ -69,11 +69,14 @@ spec:
   network: blue
   gateways:
   - {address: "2001:db8::1"}
-  - {address: 203.0.113.9, port: 8080, relayPort: 0}
+  - {address: 203.0.113.9, port: 8080, relayPort: 0, tlsPort: 0}
   - {address: "::ffff:203.0.113.7", relayPort: 9443}
   capacity: 2k
   draining: true
   clientNetworks: [10.9.0.0/16, 10.1.0.0/16, "2001:db8::/48"]
+  endpointNetworks: ["2001:db8:1::/64", 10.244.0.0/16]
+  namespaces: [shop, cart]
+  credentialsRef: {name: eu-1}
 `)
 	got, problems := c.Parse(me)
 	checkSaid(t, problems)
@@ -83,10 +86,12 @@ spec:
 		Capacity: 2000,
 		Draining: true,
 		Gateways: []fleet.Gateway{
-			{Addr: netip.MustParseAddr("203.0.113.7"), Port: 80, RelayPort: 9443},
+			{Addr: netip.MustParseAddr("203.0.113.7"), Port: 80, TLSPort: 443, RelayPort: 9443},
 			{Addr: netip.MustParseAddr("203.0.113.9"), Port: 8080},
-			{Addr: netip.MustParseAddr("2001:db8::1"), Port: 80, RelayPort: 15443},
+			{Addr: netip.MustParseAddr("2001:db8::1"), Port: 80, TLSPort: 443, RelayPort: 15443},
 		},
+		EndpointNetworks: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("2001:db8:1::/64")},
+		Namespaces:       []string{"cart", "shop"},
 		ClientNetworks: []netip.Prefix{
 			netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.9.0.0/16"), netip.MustParsePrefix("2001:db8::/48"),
 		},

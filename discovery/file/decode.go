@@ -112,6 +112,7 @@ func forms() map[string]form {
 		"v1/Service":                        {namespaced: true, read: (*decoder).service},
 		"discovery.k8s.io/v1/EndpointSlice": {namespaced: true, read: (*decoder).slice},
 		"networking.k8s.io/v1/Ingress":      {namespaced: true, host: true, read: (*decoder).ingress},
+		"v1/Secret":                         {namespaced: true, host: true, read: (*decoder).secret},
 		"meridian.dev/v1alpha1/Cluster":     {host: true, read: (*decoder).member},
 		"meridian.dev/v1alpha1/TrafficPolicy": {namespaced: true, host: true, read: func(_ *decoder, doc document, o fleet.Origin) (any, []fleet.Problem, bool) {
 			p := &v1alpha1.TrafficPolicy{}
@@ -270,6 +271,25 @@ func (d *decoder) ingress(doc document, o fleet.Origin) (any, []fleet.Problem, b
 	}
 	set, problems := k8s.Routes(ing, o)
 	return set, problems, set != nil
+}
+
+// secret reads a certificate with its key; Secrets of other types are passed over.
+func (d *decoder) secret(doc document, o fleet.Origin) (any, []fleet.Problem, bool) {
+	s := &corev1.Secret{}
+	if problems := strict(doc, o, s); problems != nil {
+		return nil, problems, false
+	}
+	s.Namespace = o.Namespace
+	for name, text := range s.StringData { // as an API server does when it takes the object
+		if s.Data == nil {
+			s.Data = map[string][]byte{}
+		}
+		s.Data[name] = []byte(text)
+	}
+	if c, problems := k8s.Certificate(s, o); c != nil || problems != nil {
+		return c, problems, c != nil
+	}
+	return nil, nil, true
 }
 
 // member reads a Cluster. In a cluster's directory it can only be that cluster.

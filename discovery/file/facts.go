@@ -97,6 +97,8 @@ func facts(cluster string, files []*contents, before backends) (map[fleet.FactNa
 			put(o.id.namespace+"/"+o.id.name, v)
 		case *fleet.Zone:
 			put(v.Name, v)
+		case *fleet.Certificate:
+			put(string(v.Name), v)
 		}
 	}
 	for of, list := range parts {

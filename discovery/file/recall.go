@@ -70,6 +70,8 @@ func originOf(v fleet.Value) fleet.Origin {
 		return v.Policy.Origin
 	case *fleet.Zone:
 		return v.Origin
+	case *fleet.Certificate:
+		return v.Origin
 	}
 	return fleet.Origin{}
 }

@@ -120,7 +120,7 @@ func (n *names) addHost(h fleet.Host) (complaints []string) {
 	}
 	at := z.at(key)
 	at.host = h.Name
-	at.tls = slices.ContainsFunc(h.Routes, func(r fleet.Route) bool { return r.TLS })
+	at.tls = h.Certificate != ""
 	for _, rtype := range []uint16{miekg.TypeA, miekg.TypeAAAA, miekg.TypeCNAME} {
 		if len(at.records[rtype]) > 0 {
 			at.drop(rtype)

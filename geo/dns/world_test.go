@@ -41,10 +41,14 @@ func service(name string, policy fleet.Policy, regions ...fleet.Region) *fleet.S
 }
 
 func host(name, svc string, tls bool) fleet.Host {
-	return fleet.Host{Name: name, Routes: []fleet.Route{{
-		Host: name, Match: fleet.Match{Path: "/"}, TLS: tls,
+	h := fleet.Host{Name: name, Routes: []fleet.Route{{
+		Host: name, Match: fleet.Match{Path: "/"},
 		To: []fleet.Target{{Service: fleet.ServiceName{Namespace: "shop", Name: svc}, Weight: 1}},
 	}}}
+	if tls {
+		h.Certificate = "shop/" + fleet.CertificateName(name)
+	}
+	return h
 }
 
 func edge(r fleet.Region, p fleet.Place) *fleet.Edge {

@@ -159,7 +159,7 @@ func (p *play) do(words []string) ([]string, error) {
 	commands := map[string]func([]string) ([]string, error){
 		"client": p.client, "probe": p.probe, "blind": p.blinded, "wait": p.wait, "put": p.put, "delete": p.delete,
 		"silence": p.silence, "drain": p.drain, "undrain": p.drain,
-		"dns": p.ask, "http": p.http, "endpoints": p.endpoints, "regions": p.regions, "problems": p.problems,
+		"dns": p.ask, "http": p.http, "endpoints": p.endpoints, "regions": p.regions, "certificates": p.certificates, "problems": p.problems,
 	}
 	f, ok := commands[words[0]]
 	if !ok {

@@ -189,6 +189,19 @@ func (p *play) regions(_ []string) ([]string, error) {
 	return said, nil
 }
 
+// certificates: what each host is served with over TLS.
+func (p *play) certificates(_ []string) ([]string, error) {
+	var said []string
+	for _, h := range p.plan().Routes.Hosts {
+		if c, ok := p.plan().Certificates[h.Certificate]; ok {
+			said = append(said, fmt.Sprintf("%s: %s, for %s", h.Name, c.Name, strings.Join(c.Hosts, ", ")))
+		} else {
+			said = append(said, h.Name+": none")
+		}
+	}
+	return said, nil
+}
+
 // problems: what is wrong in somebody's object.
 func (p *play) problems(_ []string) ([]string, error) {
 	var said []string

@@ -66,15 +66,19 @@ func clusterOut(c *fleet.Cluster) *Cluster {
 		Name: valid(c.Name),
 		At:   vantageOut(c.At),
 		Gateways: mapped(c.Gateways, func(g fleet.Gateway) *Gateway {
-			return &Gateway{Addr: addrOut(g.Addr), Port: uint32(g.Port), RelayPort: uint32(g.RelayPort)}
+			return &Gateway{Addr: addrOut(g.Addr), Port: uint32(g.Port), RelayPort: uint32(g.RelayPort), TlsPort: uint32(g.TLSPort)}
 		}),
-		Capacity: c.Capacity,
-		Draining: c.Draining,
-		ClientNetworks: mapped(c.ClientNetworks, func(p netip.Prefix) *Prefix {
-			return &Prefix{Addr: addrOut(p.Masked().Addr()), Bits: uint32(max(p.Bits(), 0))}
-		}),
-		Origin: originOut(c.Origin),
+		Capacity:         c.Capacity,
+		Draining:         c.Draining,
+		ClientNetworks:   mapped(c.ClientNetworks, prefixOut),
+		EndpointNetworks: mapped(c.EndpointNetworks, prefixOut),
+		Namespaces:       mapped(c.Namespaces, valid),
+		Origin:           originOut(c.Origin),
 	}
+}
+
+func prefixOut(p netip.Prefix) *Prefix {
+	return &Prefix{Addr: addrOut(p.Masked().Addr()), Bits: uint32(max(p.Bits(), 0))}
 }
 
 func (d *door) cluster(x *Cluster) *fleet.Cluster {
@@ -85,6 +89,7 @@ func (d *door) cluster(x *Cluster) *fleet.Cluster {
 			return fleet.Gateway{
 				Addr:      d.addr("gateway", g.GetAddr()),
 				Port:      d.port("gateway's port", g.GetPort()),
+				TLSPort:   d.maybePort("gateway's TLS port", g.GetTlsPort()),
 				RelayPort: d.maybePort("gateway's relay port", g.GetRelayPort()),
 			}
 		}), func(a, b fleet.Gateway) int { return compareAddrPort(a.Front(), b.Front()) }),
@@ -93,6 +98,12 @@ func (d *door) cluster(x *Cluster) *fleet.Cluster {
 		ClientNetworks: list(d, "client networks", x.GetClientNetworks(), maxLarge, func(p *Prefix) netip.Prefix {
 			return d.prefix("client network", p)
 		}),
+		EndpointNetworks: list(d, "endpoint networks", x.GetEndpointNetworks(), maxSmall, func(p *Prefix) netip.Prefix {
+			return d.prefix("endpoint network", p)
+		}),
+		Namespaces: sorted(list(d, "namespaces", x.GetNamespaces(), maxSmall, func(s string) string {
+			return d.word("namespace", s)
+		}), cmp.Compare[string]),
 		Origin: d.origin(x.GetOrigin()),
 	}
 	if c.At.Region == "" {

@@ -20,7 +20,7 @@ import (
 
 // kinds are those that this release understands.
 var kinds = []fleet.Kind{
-	fleet.KindCluster, fleet.KindBackend, fleet.KindRoutes, fleet.KindPolicy, fleet.KindZone,
+	fleet.KindCluster, fleet.KindBackend, fleet.KindRoutes, fleet.KindPolicy, fleet.KindZone, fleet.KindCertificate,
 	fleet.KindObservation, fleet.KindLoad, fleet.KindDrain, fleet.KindProblems,
 }
 
@@ -108,6 +108,8 @@ func FactFromFleet(f fleet.Fact, now time.Time) *Fact {
 		x.Value = &Fact_Policy{policyOut(v)}
 	case *fleet.Zone:
 		x.Value = &Fact_Zone{zoneOut(v)}
+	case *fleet.Certificate:
+		x.Value = &Fact_Certificate{certificateOut(v)}
 	case *fleet.Observation:
 		x.Value = &Fact_Observation{observationOut(v, now)}
 	case *fleet.LoadReport:
@@ -136,6 +138,8 @@ func FactToFleet(x *Fact, now time.Time) (fleet.Fact, error) {
 		value = d.policyRule(v.Policy)
 	case *Fact_Zone:
 		value = d.zone(v.Zone)
+	case *Fact_Certificate:
+		value = d.certificate(v.Certificate)
 	case *Fact_Observation:
 		value = d.observation(v.Observation)
 	case *Fact_Load:

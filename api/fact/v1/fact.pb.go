@@ -256,6 +256,7 @@ type Fact struct {
 	//	*Fact_Load
 	//	*Fact_Drain
 	//	*Fact_Problems
+	//	*Fact_Certificate
 	Value         isFact_Value `protobuf_oneof:"value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -386,6 +387,15 @@ func (x *Fact) GetProblems() *Problems {
 	return nil
 }
 
+func (x *Fact) GetCertificate() *Certificate {
+	if x != nil {
+		if x, ok := x.Value.(*Fact_Certificate); ok {
+			return x.Certificate
+		}
+	}
+	return nil
+}
+
 type isFact_Value interface {
 	isFact_Value()
 }
@@ -435,6 +445,11 @@ type Fact_Problems struct {
 	Problems *Problems `protobuf:"bytes,10,opt,name=problems,proto3,oneof"`
 }
 
+type Fact_Certificate struct {
+	// A certificate with its key. It is told to peers over mutual TLS only.
+	Certificate *Certificate `protobuf:"bytes,11,opt,name=certificate,proto3,oneof"`
+}
+
 func (*Fact_Cluster) isFact_Value() {}
 
 func (*Fact_Backend) isFact_Value() {}
@@ -452,6 +467,8 @@ func (*Fact_Load) isFact_Value() {}
 func (*Fact_Drain) isFact_Value() {}
 
 func (*Fact_Problems) isFact_Value() {}
+
+func (*Fact_Certificate) isFact_Value() {}
 
 // Book is everything that was told, as kept on disk to start from.
 type Book struct {
@@ -527,7 +544,7 @@ const file_api_fact_v1_fact_proto_rawDesc = "" +
 	"\binstance\x18\b \x01(\tR\binstance\"2\n" +
 	"\bFactName\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x8f\x04\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xd2\x04\n" +
 	"\x04Fact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\acluster\x18\x02 \x01(\v2\x19.meridian.fact.v1.ClusterH\x00R\acluster\x125\n" +
@@ -539,7 +556,8 @@ const file_api_fact_v1_fact_proto_rawDesc = "" +
 	"\x04load\x18\b \x01(\v2\x1c.meridian.fact.v1.LoadReportH\x00R\x04load\x12/\n" +
 	"\x05drain\x18\t \x01(\v2\x17.meridian.fact.v1.DrainH\x00R\x05drain\x128\n" +
 	"\bproblems\x18\n" +
-	" \x01(\v2\x1a.meridian.fact.v1.ProblemsH\x00R\bproblemsB\a\n" +
+	" \x01(\v2\x1a.meridian.fact.v1.ProblemsH\x00R\bproblems\x12A\n" +
+	"\vcertificate\x18\v \x01(\v2\x1d.meridian.fact.v1.CertificateH\x00R\vcertificateB\a\n" +
 	"\x05value\"p\n" +
 	"\x04Book\x124\n" +
 	"\awritten\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\awritten\x122\n" +
@@ -576,7 +594,8 @@ var file_api_fact_v1_fact_proto_goTypes = []any{
 	(*LoadReport)(nil),            // 12: meridian.fact.v1.LoadReport
 	(*Drain)(nil),                 // 13: meridian.fact.v1.Drain
 	(*Problems)(nil),              // 14: meridian.fact.v1.Problems
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Certificate)(nil),           // 15: meridian.fact.v1.Certificate
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_api_fact_v1_fact_proto_depIdxs = []int32{
 	3,  // 0: meridian.fact.v1.Update.put:type_name -> meridian.fact.v1.Fact
@@ -591,15 +610,16 @@ var file_api_fact_v1_fact_proto_depIdxs = []int32{
 	12, // 9: meridian.fact.v1.Fact.load:type_name -> meridian.fact.v1.LoadReport
 	13, // 10: meridian.fact.v1.Fact.drain:type_name -> meridian.fact.v1.Drain
 	14, // 11: meridian.fact.v1.Fact.problems:type_name -> meridian.fact.v1.Problems
-	15, // 12: meridian.fact.v1.Book.written:type_name -> google.protobuf.Timestamp
-	1,  // 13: meridian.fact.v1.Book.sources:type_name -> meridian.fact.v1.Update
-	0,  // 14: meridian.fact.v1.Facts.Follow:input_type -> meridian.fact.v1.FollowRequest
-	1,  // 15: meridian.fact.v1.Facts.Follow:output_type -> meridian.fact.v1.Update
-	15, // [15:16] is the sub-list for method output_type
-	14, // [14:15] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	15, // 12: meridian.fact.v1.Fact.certificate:type_name -> meridian.fact.v1.Certificate
+	16, // 13: meridian.fact.v1.Book.written:type_name -> google.protobuf.Timestamp
+	1,  // 14: meridian.fact.v1.Book.sources:type_name -> meridian.fact.v1.Update
+	0,  // 15: meridian.fact.v1.Facts.Follow:input_type -> meridian.fact.v1.FollowRequest
+	1,  // 16: meridian.fact.v1.Facts.Follow:output_type -> meridian.fact.v1.Update
+	16, // [16:17] is the sub-list for method output_type
+	15, // [15:16] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_api_fact_v1_fact_proto_init() }
@@ -618,6 +638,7 @@ func file_api_fact_v1_fact_proto_init() {
 		(*Fact_Load)(nil),
 		(*Fact_Drain)(nil),
 		(*Fact_Problems)(nil),
+		(*Fact_Certificate)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

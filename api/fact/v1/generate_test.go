@@ -2,13 +2,21 @@ package factv1
 
 import (
 	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/meridian-lb/meridian/api/field"
 	"github.com/meridian-lb/meridian/fleet"
 )
 
@@ -97,9 +105,10 @@ func cluster(t *rapid.T) *fleet.Cluster {
 	return &fleet.Cluster{
 		Name: word(t), At: vantage(t), Capacity: amount(t), Draining: flag(t), Origin: origin(t),
 		Gateways: inOrder(several(t, func(t *rapid.T) fleet.Gateway {
-			return fleet.Gateway{Addr: address(t), Port: port(t), RelayPort: rapid.Uint16().Draw(t, "relay")}
+			return fleet.Gateway{Addr: address(t), Port: port(t), RelayPort: rapid.Uint16().Draw(t, "relay"), TLSPort: rapid.Uint16().Draw(t, "tls")}
 		}), func(a, b fleet.Gateway) int { return a.Front().Compare(b.Front()) }),
-		ClientNetworks: several(t, prefix),
+		ClientNetworks: several(t, prefix), EndpointNetworks: several(t, prefix),
+		Namespaces: inOrder(several(t, word), cmp.Compare[string]),
 	}
 }
 
@@ -129,7 +138,7 @@ func backend(t *rapid.T) *fleet.Backend {
 func routeSet(t *rapid.T) *fleet.RouteSet {
 	return &fleet.RouteSet{Origin: origin(t), Routes: several(t, func(t *rapid.T) fleet.Route {
 		return fleet.Route{
-			Host: host(t), TLS: flag(t), Origin: origin(t),
+			Host: host(t), Certificate: fleet.CertificateName(sentence(t)), Origin: origin(t),
 			Match: fleet.Match{
 				Type: rapid.SampledFrom([]fleet.PathType{fleet.PathPrefix, fleet.PathExact}).Draw(t, "type"),
 				Path: rapid.SampledFrom([]string{"/", "/shop", "/shop/basket", "/ü/%20"}).Draw(t, "path"),
@@ -142,6 +151,36 @@ func routeSet(t *rapid.T) *fleet.RouteSet {
 			}),
 		}
 	})}
+}
+
+// pair is a key with a chain that was issued for it, made once.
+var pair = sync.OnceValues(func() (chain, key []byte) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"Shop.example", "*.shop.example"}, NotAfter: time.Now().Add(time.Hour)}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		panic(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		panic(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+})
+
+func certificate(t *rapid.T) *fleet.Certificate {
+	chain, key := pair()
+	leaf, err := field.KeyPair(chain, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fleet.Certificate{
+		Name: fleet.CertificateName(word(t) + "/" + word(t)), Chain: chain, Key: key,
+		Hosts: leaf.Hosts, NotAfter: leaf.NotAfter, Origin: origin(t),
+	}
 }
 
 func region(t *rapid.T) fleet.Region { return fleet.Region(word(t)) }
@@ -225,6 +264,7 @@ var values = map[fleet.Kind]func(*rapid.T) fleet.Value{
 	fleet.KindRoutes:      func(t *rapid.T) fleet.Value { return routeSet(t) },
 	fleet.KindPolicy:      func(t *rapid.T) fleet.Value { return policyRule(t) },
 	fleet.KindZone:        func(t *rapid.T) fleet.Value { return zone(t) },
+	fleet.KindCertificate: func(t *rapid.T) fleet.Value { return certificate(t) },
 	fleet.KindObservation: func(t *rapid.T) fleet.Value { return observation(t) },
 	fleet.KindLoad:        func(t *rapid.T) fleet.Value { return loadReport(t) },
 	fleet.KindDrain:       func(t *rapid.T) fleet.Value { return drain(t) },

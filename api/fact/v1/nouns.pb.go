@@ -387,7 +387,11 @@ type Cluster struct {
 	// Prefixes whose clients stand where this cluster stands.
 	ClientNetworks []*Prefix `protobuf:"bytes,6,rep,name=client_networks,json=clientNetworks,proto3" json:"client_networks,omitempty"`
 	// The object it was made from.
-	Origin        *Origin `protobuf:"bytes,7,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin *Origin `protobuf:"bytes,7,opt,name=origin,proto3" json:"origin,omitempty"`
+	// That its endpoints' addresses lie in; empty: any.
+	EndpointNetworks []*Prefix `protobuf:"bytes,8,rep,name=endpoint_networks,json=endpointNetworks,proto3" json:"endpoint_networks,omitempty"`
+	// Of the services it may serve; empty: any.
+	Namespaces    []string `protobuf:"bytes,9,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -471,6 +475,20 @@ func (x *Cluster) GetOrigin() *Origin {
 	return nil
 }
 
+func (x *Cluster) GetEndpointNetworks() []*Prefix {
+	if x != nil {
+		return x.EndpointNetworks
+	}
+	return nil
+}
+
+func (x *Cluster) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
 // Gateway is one front door of a cluster.
 type Gateway struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -479,7 +497,9 @@ type Gateway struct {
 	// HTTP front listener.
 	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// Where other regions' Envoys hand requests over; 0: no relay.
-	RelayPort     uint32 `protobuf:"varint,3,opt,name=relay_port,json=relayPort,proto3" json:"relay_port,omitempty"`
+	RelayPort uint32 `protobuf:"varint,3,opt,name=relay_port,json=relayPort,proto3" json:"relay_port,omitempty"`
+	// HTTPS front listener; 0: none.
+	TlsPort       uint32 `protobuf:"varint,4,opt,name=tls_port,json=tlsPort,proto3" json:"tls_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -531,6 +551,13 @@ func (x *Gateway) GetPort() uint32 {
 func (x *Gateway) GetRelayPort() uint32 {
 	if x != nil {
 		return x.RelayPort
+	}
+	return 0
+}
+
+func (x *Gateway) GetTlsPort() uint32 {
+	if x != nil {
+		return x.TlsPort
 	}
 	return 0
 }
@@ -847,8 +874,8 @@ type Route struct {
 	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	// Never empty; weights divide between them.
 	To []*Target `protobuf:"bytes,4,rep,name=to,proto3" json:"to,omitempty"`
-	// The host is also served over TLS.
-	Tls bool `protobuf:"varint,5,opt,name=tls,proto3" json:"tls,omitempty"`
+	// Certificate that the host is served with over TLS, "namespace/name"; empty: none.
+	Certificate string `protobuf:"bytes,5,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	// The object it was made from.
 	Origin        *Origin `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -913,11 +940,11 @@ func (x *Route) GetTo() []*Target {
 	return nil
 }
 
-func (x *Route) GetTls() bool {
+func (x *Route) GetCertificate() string {
 	if x != nil {
-		return x.Tls
+		return x.Certificate
 	}
-	return false
+	return ""
 }
 
 func (x *Route) GetOrigin() *Origin {
@@ -1593,6 +1620,79 @@ func (x *Record) GetData() string {
 	return ""
 }
 
+// Certificate is a chain and its key.
+type Certificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Secret that holds it, "namespace/name".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// PEM, the host's own certificate first.
+	Chain []byte `protobuf:"bytes,2,opt,name=chain,proto3" json:"chain,omitempty"`
+	// PEM.
+	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// The object it was made from. Names and dates are read from the chain.
+	Origin        *Origin `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Certificate) Reset() {
+	*x = Certificate{}
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Certificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Certificate) ProtoMessage() {}
+
+func (x *Certificate) ProtoReflect() protoreflect.Message {
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
+func (*Certificate) Descriptor() ([]byte, []int) {
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Certificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Certificate) GetChain() []byte {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+func (x *Certificate) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Certificate) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
 // Observation is what one vantage point sees of one gateway.
 type Observation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1622,7 +1722,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[21]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1734,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[21]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1747,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{21}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Observation) GetFrom() *Vantage {
@@ -1741,7 +1841,7 @@ type LoadReport struct {
 
 func (x *LoadReport) Reset() {
 	*x = LoadReport{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[22]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1853,7 @@ func (x *LoadReport) String() string {
 func (*LoadReport) ProtoMessage() {}
 
 func (x *LoadReport) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[22]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1866,7 @@ func (x *LoadReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadReport.ProtoReflect.Descriptor instead.
 func (*LoadReport) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{22}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LoadReport) GetFrom() *Vantage {
@@ -1836,7 +1936,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[23]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +1948,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[23]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +1961,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{23}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Drain) GetScope() string {
@@ -1924,7 +2024,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[24]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2036,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[24]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2049,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{24}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -1974,7 +2074,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[25]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +2086,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[25]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2099,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{25}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Problem) GetAbout() *Origin {
@@ -2052,7 +2152,7 @@ const file_api_fact_v1_nouns_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"0\n" +
 	"\x06Prefix\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x12\n" +
-	"\x04bits\x18\x02 \x01(\rR\x04bits\"\xac\x02\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\"\x93\x03\n" +
 	"\aCluster\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x02at\x18\x02 \x01(\v2\x19.meridian.fact.v1.VantageR\x02at\x125\n" +
@@ -2060,12 +2160,17 @@ const file_api_fact_v1_nouns_proto_rawDesc = "" +
 	"\bcapacity\x18\x04 \x01(\x01R\bcapacity\x12\x1a\n" +
 	"\bdraining\x18\x05 \x01(\bR\bdraining\x12A\n" +
 	"\x0fclient_networks\x18\x06 \x03(\v2\x18.meridian.fact.v1.PrefixR\x0eclientNetworks\x120\n" +
-	"\x06origin\x18\a \x01(\v2\x18.meridian.fact.v1.OriginR\x06origin\"P\n" +
+	"\x06origin\x18\a \x01(\v2\x18.meridian.fact.v1.OriginR\x06origin\x12E\n" +
+	"\x11endpoint_networks\x18\b \x03(\v2\x18.meridian.fact.v1.PrefixR\x10endpointNetworks\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\t \x03(\tR\n" +
+	"namespaces\"k\n" +
 	"\aGateway\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1d\n" +
 	"\n" +
-	"relay_port\x18\x03 \x01(\rR\trelayPort\"\xd8\x01\n" +
+	"relay_port\x18\x03 \x01(\rR\trelayPort\x12\x19\n" +
+	"\btls_port\x18\x04 \x01(\rR\atlsPort\"\xd8\x01\n" +
 	"\aBackend\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x127\n" +
 	"\aservice\x18\x02 \x01(\v2\x1d.meridian.fact.v1.ServiceNameR\aservice\x12,\n" +
@@ -2086,13 +2191,13 @@ const file_api_fact_v1_nouns_proto_rawDesc = "" +
 	"\x06weight\x18\x06 \x01(\rR\x06weight\"m\n" +
 	"\bRouteSet\x12/\n" +
 	"\x06routes\x18\x01 \x03(\v2\x17.meridian.fact.v1.RouteR\x06routes\x120\n" +
-	"\x06origin\x18\x02 \x01(\v2\x18.meridian.fact.v1.OriginR\x06origin\"\xb3\x01\n" +
+	"\x06origin\x18\x02 \x01(\v2\x18.meridian.fact.v1.OriginR\x06origin\"\xc3\x01\n" +
 	"\x05Route\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05exact\x18\x02 \x01(\bR\x05exact\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12(\n" +
-	"\x02to\x18\x04 \x03(\v2\x18.meridian.fact.v1.TargetR\x02to\x12\x10\n" +
-	"\x03tls\x18\x05 \x01(\bR\x03tls\x120\n" +
+	"\x02to\x18\x04 \x03(\v2\x18.meridian.fact.v1.TargetR\x02to\x12 \n" +
+	"\vcertificate\x18\x05 \x01(\tR\vcertificate\x120\n" +
 	"\x06origin\x18\x06 \x01(\v2\x18.meridian.fact.v1.OriginR\x06origin\"\x8a\x01\n" +
 	"\x06Target\x127\n" +
 	"\aservice\x18\x01 \x01(\v2\x1d.meridian.fact.v1.ServiceNameR\aservice\x12\x1b\n" +
@@ -2141,7 +2246,12 @@ const file_api_fact_v1_nouns_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
-	"\x04data\x18\x04 \x01(\tR\x04data\"\xcf\x02\n" +
+	"\x04data\x18\x04 \x01(\tR\x04data\"{\n" +
+	"\vCertificate\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05chain\x18\x02 \x01(\fR\x05chain\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x120\n" +
+	"\x06origin\x18\x04 \x01(\v2\x18.meridian.fact.v1.OriginR\x06origin\"\xcf\x02\n" +
 	"\vObservation\x12-\n" +
 	"\x04from\x18\x01 \x01(\v2\x19.meridian.fact.v1.VantageR\x04from\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
@@ -2190,7 +2300,7 @@ func file_api_fact_v1_nouns_proto_rawDescGZIP() []byte {
 	return file_api_fact_v1_nouns_proto_rawDescData
 }
 
-var file_api_fact_v1_nouns_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_api_fact_v1_nouns_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_api_fact_v1_nouns_proto_goTypes = []any{
 	(*Place)(nil),                 // 0: meridian.fact.v1.Place
 	(*Vantage)(nil),               // 1: meridian.fact.v1.Vantage
@@ -2213,58 +2323,61 @@ var file_api_fact_v1_nouns_proto_goTypes = []any{
 	(*Zone)(nil),                  // 18: meridian.fact.v1.Zone
 	(*Nameserver)(nil),            // 19: meridian.fact.v1.Nameserver
 	(*Record)(nil),                // 20: meridian.fact.v1.Record
-	(*Observation)(nil),           // 21: meridian.fact.v1.Observation
-	(*LoadReport)(nil),            // 22: meridian.fact.v1.LoadReport
-	(*Drain)(nil),                 // 23: meridian.fact.v1.Drain
-	(*Problems)(nil),              // 24: meridian.fact.v1.Problems
-	(*Problem)(nil),               // 25: meridian.fact.v1.Problem
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*Certificate)(nil),           // 21: meridian.fact.v1.Certificate
+	(*Observation)(nil),           // 22: meridian.fact.v1.Observation
+	(*LoadReport)(nil),            // 23: meridian.fact.v1.LoadReport
+	(*Drain)(nil),                 // 24: meridian.fact.v1.Drain
+	(*Problems)(nil),              // 25: meridian.fact.v1.Problems
+	(*Problem)(nil),               // 26: meridian.fact.v1.Problem
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
 }
 var file_api_fact_v1_nouns_proto_depIdxs = []int32{
 	0,  // 0: meridian.fact.v1.Vantage.place:type_name -> meridian.fact.v1.Place
-	26, // 1: meridian.fact.v1.Origin.created:type_name -> google.protobuf.Timestamp
+	27, // 1: meridian.fact.v1.Origin.created:type_name -> google.protobuf.Timestamp
 	1,  // 2: meridian.fact.v1.Cluster.at:type_name -> meridian.fact.v1.Vantage
 	6,  // 3: meridian.fact.v1.Cluster.gateways:type_name -> meridian.fact.v1.Gateway
 	4,  // 4: meridian.fact.v1.Cluster.client_networks:type_name -> meridian.fact.v1.Prefix
 	2,  // 5: meridian.fact.v1.Cluster.origin:type_name -> meridian.fact.v1.Origin
-	3,  // 6: meridian.fact.v1.Backend.service:type_name -> meridian.fact.v1.ServiceName
-	8,  // 7: meridian.fact.v1.Backend.ports:type_name -> meridian.fact.v1.Port
-	2,  // 8: meridian.fact.v1.Backend.origin:type_name -> meridian.fact.v1.Origin
-	9,  // 9: meridian.fact.v1.Port.endpoints:type_name -> meridian.fact.v1.Endpoint
-	11, // 10: meridian.fact.v1.RouteSet.routes:type_name -> meridian.fact.v1.Route
-	2,  // 11: meridian.fact.v1.RouteSet.origin:type_name -> meridian.fact.v1.Origin
-	12, // 12: meridian.fact.v1.Route.to:type_name -> meridian.fact.v1.Target
-	2,  // 13: meridian.fact.v1.Route.origin:type_name -> meridian.fact.v1.Origin
-	3,  // 14: meridian.fact.v1.Target.service:type_name -> meridian.fact.v1.ServiceName
-	15, // 15: meridian.fact.v1.PolicyRule.policy:type_name -> meridian.fact.v1.Policy
-	14, // 16: meridian.fact.v1.PolicyRule.targets:type_name -> meridian.fact.v1.PolicyTarget
-	16, // 17: meridian.fact.v1.Policy.weights:type_name -> meridian.fact.v1.RegionWeight
-	27, // 18: meridian.fact.v1.Policy.ttl:type_name -> google.protobuf.Duration
-	17, // 19: meridian.fact.v1.Policy.check:type_name -> meridian.fact.v1.Check
-	2,  // 20: meridian.fact.v1.Policy.origin:type_name -> meridian.fact.v1.Origin
-	27, // 21: meridian.fact.v1.Check.interval:type_name -> google.protobuf.Duration
-	27, // 22: meridian.fact.v1.Check.timeout:type_name -> google.protobuf.Duration
-	19, // 23: meridian.fact.v1.Zone.nameservers:type_name -> meridian.fact.v1.Nameserver
-	27, // 24: meridian.fact.v1.Zone.ttl:type_name -> google.protobuf.Duration
-	27, // 25: meridian.fact.v1.Zone.negative_ttl:type_name -> google.protobuf.Duration
-	20, // 26: meridian.fact.v1.Zone.records:type_name -> meridian.fact.v1.Record
-	2,  // 27: meridian.fact.v1.Zone.origin:type_name -> meridian.fact.v1.Origin
-	27, // 28: meridian.fact.v1.Record.ttl:type_name -> google.protobuf.Duration
-	1,  // 29: meridian.fact.v1.Observation.from:type_name -> meridian.fact.v1.Vantage
-	27, // 30: meridian.fact.v1.Observation.since_ago:type_name -> google.protobuf.Duration
-	27, // 31: meridian.fact.v1.Observation.rtt:type_name -> google.protobuf.Duration
-	27, // 32: meridian.fact.v1.Observation.at_ago:type_name -> google.protobuf.Duration
-	1,  // 33: meridian.fact.v1.LoadReport.from:type_name -> meridian.fact.v1.Vantage
-	3,  // 34: meridian.fact.v1.LoadReport.service:type_name -> meridian.fact.v1.ServiceName
-	26, // 35: meridian.fact.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	25, // 36: meridian.fact.v1.Problems.problems:type_name -> meridian.fact.v1.Problem
-	2,  // 37: meridian.fact.v1.Problem.about:type_name -> meridian.fact.v1.Origin
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	4,  // 6: meridian.fact.v1.Cluster.endpoint_networks:type_name -> meridian.fact.v1.Prefix
+	3,  // 7: meridian.fact.v1.Backend.service:type_name -> meridian.fact.v1.ServiceName
+	8,  // 8: meridian.fact.v1.Backend.ports:type_name -> meridian.fact.v1.Port
+	2,  // 9: meridian.fact.v1.Backend.origin:type_name -> meridian.fact.v1.Origin
+	9,  // 10: meridian.fact.v1.Port.endpoints:type_name -> meridian.fact.v1.Endpoint
+	11, // 11: meridian.fact.v1.RouteSet.routes:type_name -> meridian.fact.v1.Route
+	2,  // 12: meridian.fact.v1.RouteSet.origin:type_name -> meridian.fact.v1.Origin
+	12, // 13: meridian.fact.v1.Route.to:type_name -> meridian.fact.v1.Target
+	2,  // 14: meridian.fact.v1.Route.origin:type_name -> meridian.fact.v1.Origin
+	3,  // 15: meridian.fact.v1.Target.service:type_name -> meridian.fact.v1.ServiceName
+	15, // 16: meridian.fact.v1.PolicyRule.policy:type_name -> meridian.fact.v1.Policy
+	14, // 17: meridian.fact.v1.PolicyRule.targets:type_name -> meridian.fact.v1.PolicyTarget
+	16, // 18: meridian.fact.v1.Policy.weights:type_name -> meridian.fact.v1.RegionWeight
+	28, // 19: meridian.fact.v1.Policy.ttl:type_name -> google.protobuf.Duration
+	17, // 20: meridian.fact.v1.Policy.check:type_name -> meridian.fact.v1.Check
+	2,  // 21: meridian.fact.v1.Policy.origin:type_name -> meridian.fact.v1.Origin
+	28, // 22: meridian.fact.v1.Check.interval:type_name -> google.protobuf.Duration
+	28, // 23: meridian.fact.v1.Check.timeout:type_name -> google.protobuf.Duration
+	19, // 24: meridian.fact.v1.Zone.nameservers:type_name -> meridian.fact.v1.Nameserver
+	28, // 25: meridian.fact.v1.Zone.ttl:type_name -> google.protobuf.Duration
+	28, // 26: meridian.fact.v1.Zone.negative_ttl:type_name -> google.protobuf.Duration
+	20, // 27: meridian.fact.v1.Zone.records:type_name -> meridian.fact.v1.Record
+	2,  // 28: meridian.fact.v1.Zone.origin:type_name -> meridian.fact.v1.Origin
+	28, // 29: meridian.fact.v1.Record.ttl:type_name -> google.protobuf.Duration
+	2,  // 30: meridian.fact.v1.Certificate.origin:type_name -> meridian.fact.v1.Origin
+	1,  // 31: meridian.fact.v1.Observation.from:type_name -> meridian.fact.v1.Vantage
+	28, // 32: meridian.fact.v1.Observation.since_ago:type_name -> google.protobuf.Duration
+	28, // 33: meridian.fact.v1.Observation.rtt:type_name -> google.protobuf.Duration
+	28, // 34: meridian.fact.v1.Observation.at_ago:type_name -> google.protobuf.Duration
+	1,  // 35: meridian.fact.v1.LoadReport.from:type_name -> meridian.fact.v1.Vantage
+	3,  // 36: meridian.fact.v1.LoadReport.service:type_name -> meridian.fact.v1.ServiceName
+	27, // 37: meridian.fact.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	26, // 38: meridian.fact.v1.Problems.problems:type_name -> meridian.fact.v1.Problem
+	2,  // 39: meridian.fact.v1.Problem.about:type_name -> meridian.fact.v1.Origin
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_api_fact_v1_nouns_proto_init() }
@@ -2278,7 +2391,7 @@ func file_api_fact_v1_nouns_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_fact_v1_nouns_proto_rawDesc), len(file_api_fact_v1_nouns_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

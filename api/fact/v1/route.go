@@ -16,7 +16,7 @@ func routeOut(r fleet.Route) *Route {
 		To: mapped(r.To, func(t fleet.Target) *Target {
 			return &Target{Service: serviceOut(t.Service), PortName: valid(t.Port.Name), Port: uint32(t.Port.Number), Weight: t.Weight}
 		}),
-		Tls: r.TLS, Origin: originOut(r.Origin),
+		Certificate: valid(string(r.Certificate)), Origin: originOut(r.Origin),
 	}
 }
 
@@ -37,8 +37,8 @@ func (d *door) route(x *Route) fleet.Route {
 				Weight: t.GetWeight(),
 			}
 		}),
-		TLS:    x.GetTls(),
-		Origin: d.origin(x.GetOrigin()),
+		Certificate: fleet.CertificateName(d.sentence("certificate", x.GetCertificate(), MaxName)),
+		Origin:      d.origin(x.GetOrigin()),
 	}
 	if x.GetHost() != "" {
 		r.Host = d.dnsName("host", x.GetHost(), false)
