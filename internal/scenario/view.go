@@ -137,7 +137,7 @@ func (p *play) endpoints(args []string) ([]string, error) {
 	}
 	view := render.View{
 		Region: at.Region, Network: at.Network, Class: render.DefaultClass,
-		Bind: netip.IPv4Unspecified(), HTTPPort: render.DefaultHTTPPort, RelayPort: render.DefaultRelayPort,
+		Bind: netip.IPv4Unspecified(), HTTPPort: render.DefaultHTTPPort, HTTPSPort: render.DefaultHTTPSPort, RelayPort: render.DefaultRelayPort,
 	}
 	for _, r := range render.All(view, plan) {
 		cla := new(endpointv3.ClusterLoadAssignment)

@@ -28,6 +28,7 @@ type Config struct {
 
 	Bind      netip.Addr // of its listeners; zero means every IPv4 address
 	HTTPPort  uint16     // of the front listener; 0 means 8080
+	HTTPSPort uint16     // of the front listener with TLS; 0 means 8443
 	RelayPort uint16     // of the relay listener; 0 means 15443
 	Source    netip.Addr // that its own connections come from; zero leaves it to the routing table
 
@@ -111,6 +112,7 @@ func (c Config) complete() (Config, error) {
 		c.Class = "meridian"
 	}
 	c.HTTPPort = orDefault(c.HTTPPort, 8080)
+	c.HTTPSPort = orDefault(c.HTTPSPort, 8443)
 	c.RelayPort = orDefault(c.RelayPort, 15443)
 	c.MaxConnections = orDefault(c.MaxConnections, 50_000)
 	c.MaxHeapBytes = orDefault(c.MaxHeapBytes, 1<<30)
@@ -126,8 +128,8 @@ func (c Config) complete() (Config, error) {
 		return c, errors.New("no address of the control plane is given")
 	case !c.Admin.Addr().IsLoopback():
 		return c, fmt.Errorf("the admin address %s is not a loopback address; whoever reaches it owns the Envoy", c.Admin)
-	case c.HTTPPort == c.RelayPort:
-		return c, fmt.Errorf("front and relay listener both have port %d; give each its own", c.HTTPPort)
+	case c.HTTPPort == c.RelayPort, c.HTTPPort == c.HTTPSPort, c.HTTPSPort == c.RelayPort:
+		return c, fmt.Errorf("the ports %d (HTTP), %d (HTTPS) and %d (relay) are not three; give each listener its own", c.HTTPPort, c.HTTPSPort, c.RelayPort)
 	case c.MaxConnections < 0:
 		return c, fmt.Errorf("a limit of %d connections lets nobody in", c.MaxConnections)
 	}
@@ -153,6 +155,7 @@ func node(c Config) *corev3.Node {
 		"class":      structpb.NewStringValue(c.Class),
 		"bind":       structpb.NewStringValue(c.Bind.String()),
 		"http_port":  structpb.NewNumberValue(float64(c.HTTPPort)),
+		"https_port": structpb.NewNumberValue(float64(c.HTTPSPort)),
 		"relay_port": structpb.NewNumberValue(float64(c.RelayPort)),
 	}
 	if c.Network != "" {

@@ -111,7 +111,7 @@ func TestRefused(t *testing.T) {
 		"no xDS":         {func(c *Config) { c.XDS = nil }, "no address of the control plane"},
 		"half an xDS":    {func(c *Config) { c.XDS[0].Port = 0 }, "not complete"},
 		"open admin":     {func(c *Config) { c.Admin = netip.MustParseAddrPort("0.0.0.0:9901") }, "loopback"},
-		"one port":       {func(c *Config) { c.HTTPPort, c.RelayPort = 80, 80 }, "give each its own"},
+		"one port":       {func(c *Config) { c.HTTPPort, c.RelayPort = 80, 80 }, "give each listener its own"},
 		"no connections": {func(c *Config) { c.MaxConnections = -1 }, "lets nobody in"},
 	} {
 		t.Run(name, func(t *testing.T) {

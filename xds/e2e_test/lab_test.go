@@ -104,7 +104,7 @@ func newSite(t *testing.T, region fleet.Region, host string, place fleet.Place) 
 		admin: freePort(t, "127.0.0.1"),
 		view: render.View{
 			Region: region, Network: fleet.Network("net-" + region), Class: render.DefaultClass, Bind: netip.MustParseAddr(host),
-			HTTPPort: freePort(t, host).Port(), RelayPort: freePort(t, host).Port(),
+			HTTPPort: freePort(t, host).Port(), HTTPSPort: freePort(t, host).Port(), RelayPort: freePort(t, host).Port(),
 		},
 	}
 }
@@ -186,7 +186,7 @@ func start(t *testing.T, g *lab.Group, envoy string, s *site, control netip.Addr
 	t.Helper()
 	body, err := bootstrap.YAML(bootstrap.Config{
 		ID: string(s.view.Region), Region: s.view.Region, Network: s.view.Network,
-		Bind: s.view.Bind, HTTPPort: s.view.HTTPPort, RelayPort: s.view.RelayPort,
+		Bind: s.view.Bind, HTTPPort: s.view.HTTPPort, HTTPSPort: s.view.HTTPSPort, RelayPort: s.view.RelayPort,
 		XDS:   []bootstrap.HostPort{{Host: control.Addr().String(), Port: control.Port()}},
 		Admin: s.admin,
 	})

@@ -13,7 +13,7 @@ import (
 func testView() View {
 	return View{
 		Region: "near", Network: "n1", Class: DefaultClass,
-		Bind: netip.MustParseAddr("0.0.0.0"), HTTPPort: 8080, RelayPort: 15443,
+		Bind: netip.MustParseAddr("0.0.0.0"), HTTPPort: 8080, HTTPSPort: 8443, RelayPort: 15443,
 	}
 }
 
@@ -174,7 +174,7 @@ func drawRoutes(t *rapid.T) *fleet.Routes {
 		if rapid.Bool().Draw(t, "host") {
 			continue
 		}
-		h := fleet.Host{Name: host}
+		h := fleet.Host{Name: host, Certificate: rapid.SampledFrom([]fleet.CertificateName{"", "shop/a", "shop/b", "shop/none"}).Draw(t, "certificate")}
 		for _, m := range []fleet.Match{
 			{Type: fleet.PathExact, Path: "/a"}, {Type: fleet.PathExact, Path: "/"},
 			{Path: "/a/b"}, {Path: "/a"}, {Path: "/"}, {Path: "/bad?query"},
@@ -202,12 +202,27 @@ func drawRoutes(t *rapid.T) *fleet.Routes {
 func drawSnapshot(t *rapid.T) *fleet.Snapshot {
 	w := drawWorld(t)
 	s := snapshotOf(w, drawRoutes(t))
+	s.Certificates = drawCertificates(t)
 	for _, name := range pool {
 		if rapid.IntRange(0, 3).Draw(t, "service") > 0 {
 			s.Services[name] = drawService(t, w, name)
 		}
 	}
 	return s
+}
+
+// drawCertificates draws what is known of them; what they hold is only carried here.
+func drawCertificates(t *rapid.T) map[fleet.CertificateName]*fleet.Certificate {
+	all := map[fleet.CertificateName]*fleet.Certificate{}
+	for _, n := range []fleet.CertificateName{"shop/a", "shop/b"} {
+		if rapid.IntRange(0, 3).Draw(t, "certificate") > 0 {
+			all[n] = &fleet.Certificate{
+				Name: n, Chain: rapid.SliceOfN(rapid.Byte(), 1, 3).Draw(t, "chain"), Key: []byte("key"),
+				Origin: fleet.Origin{Kind: "Secret", Name: string(n)},
+			}
+		}
+	}
+	return all
 }
 
 // step changes a snapshot in one way, as the hub does: what is not touched keeps
@@ -219,7 +234,7 @@ func step(t *rapid.T, last *fleet.Snapshot) *fleet.Snapshot {
 	for n, s := range last.Services {
 		next.Services[n] = s
 	}
-	switch rapid.SampledFrom([]string{"nothing", "service", "gone", "routes", "health", "everything"}).Draw(t, "step") {
+	switch rapid.SampledFrom([]string{"nothing", "service", "gone", "routes", "certificates", "health", "everything"}).Draw(t, "step") {
 	case "service":
 		n := rapid.SampledFrom(pool).Draw(t, "changed")
 		next.Services[n] = drawService(t, last.World, n)
@@ -227,6 +242,8 @@ func step(t *rapid.T, last *fleet.Snapshot) *fleet.Snapshot {
 		delete(next.Services, rapid.SampledFrom(pool).Draw(t, "gone"))
 	case "routes":
 		next.Routes = drawRoutes(t)
+	case "certificates":
+		next.Certificates = drawCertificates(t)
 	case "health":
 		next.World = withHealth(t, last.World)
 	case "everything":

@@ -42,7 +42,12 @@ const serverName = "meridian"
 // front renders the listener for clients, with Envoy's advice for edges followed
 // (https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge).
 func front(v View) *listenerv3.Listener {
-	m := manager(FrontName, frontStreams)
+	return listener(FrontName, v.Bind, v.HTTPPort, frontManager(FrontName))
+}
+
+// frontManager is what clients meet, with TLS or without.
+func frontManager(name string) *hcmv3.HttpConnectionManager {
+	m := manager(name, FrontName, frontStreams)
 	// The peer's address is the client's; nobody's word is taken for another one,
 	// and no address may steer Envoy by its x-envoy headers.
 	m.UseRemoteAddress = wrapperspb.Bool(true)
@@ -55,7 +60,7 @@ func front(v View) *listenerv3.Listener {
 	m.ServerName = serverName
 	m.ServerHeaderTransformation = hcmv3.HttpConnectionManager_OVERWRITE
 	m.EarlyHeaderMutationExtensions = early(removeHeader(ServiceHeader), removeHeader(localClusterHeader))
-	return listener(FrontName, v.Bind, v.HTTPPort, m)
+	return m
 }
 
 // relay renders the listener for other regions' Envoys. It touches neither host
@@ -64,7 +69,7 @@ func front(v View) *listenerv3.Listener {
 // Its routes never change: whatever service is asked for, the cluster is the
 // local one of that name, and a name that has none is answered as unserved.
 func relay(v View) *listenerv3.Listener {
-	m := manager(RelayName, relayStreams)
+	m := manager(RelayName, RelayName, relayStreams)
 	m.UseRemoteAddress = wrapperspb.Bool(false)
 	m.SkipXffAppend = true
 	m.InternalAddressConfig = &hcmv3.HttpConnectionManager_InternalAddressConfig{}
@@ -103,13 +108,13 @@ func inline(s string) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: s}}
 }
 
-// manager is what both listeners have in common.
-func manager(name string, streams uint32) *hcmv3.HttpConnectionManager {
+// manager is what all listeners have in common.
+func manager(name, routes string, streams uint32) *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
 		CodecType:  hcmv3.HttpConnectionManager_AUTO,
 		StatPrefix: name,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
-			ConfigSource: ads(), RouteConfigName: name,
+			ConfigSource: ads(), RouteConfigName: routes,
 		}},
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(connectionIdle)},
 		Http2ProtocolOptions:      http2Options(streams),

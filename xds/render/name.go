@@ -9,8 +9,9 @@ import (
 
 // Names of resources that every view has.
 const (
-	FrontName = "front" // listener, and its routes, for clients
-	RelayName = "relay" // listener, and its routes, for other regions' Envoys
+	FrontName  = "front"  // listener, and its routes, for clients
+	SecureName = "secure" // listener for clients over TLS, with the front's routes; only where a host has a certificate
+	RelayName  = "relay"  // listener, and its routes, for other regions' Envoys
 )
 
 // Headers between Meridian's own Envoys. Clients and pods never see them.

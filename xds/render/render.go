@@ -26,12 +26,14 @@ type Renderer struct {
 
 	world    *fleet.World
 	routes   *fleet.Routes
+	secrets  map[fleet.CertificateName]*fleet.Certificate
 	services map[fleet.ServiceName]*rendered
 	table    map[fleet.ServiceName]ports // what routes may name
 	have     map[resource.Name]resource.Resource
 
 	constant []fleet.Problem // of listeners
 	routing  []fleet.Problem // of routes
+	securing []fleet.Problem // of what is served over TLS
 }
 
 // rendered is what was made of one service.
@@ -86,13 +88,16 @@ func (r *Renderer) Update(p *steer.Plan) resource.Delta {
 	if r.routes != p.Routes || portsChanged {
 		r.routing = c.routes(p.Routes)
 	}
-	r.world, r.routes = p.World, p.Routes
+	if r.world == nil || r.routes != p.Routes || !maps.Equal(r.secrets, p.Certificates) {
+		r.securing = c.secure(p)
+	}
+	r.world, r.routes, r.secrets = p.World, p.Routes, p.Certificates
 	return c.delta()
 }
 
 // Problems are the faults that the last update found, sorted.
 func (r *Renderer) Problems() []fleet.Problem {
-	list := slices.Concat(r.constant, r.routing)
+	list := slices.Concat(r.constant, r.routing, r.securing)
 	for _, s := range r.services {
 		list = append(list, s.problems...)
 	}
@@ -209,6 +214,31 @@ func (c *change) routes(routes *fleet.Routes) []fleet.Problem {
 	}
 	slices.SortFunc(origins, fleet.Origin.Compare)
 	return append(problems, notEncoded(fleet.Origin{}, c.add(FrontName, m, origins...))...)
+}
+
+// secure renders what is served over TLS: the certificates in use and, where there
+// is any, the listener.
+func (c *change) secure(p *steer.Plan) []fleet.Problem {
+	var problems []fleet.Problem
+	var origins []fleet.Origin
+	list := servedOver(p.Routes, p.Certificates)
+	wanted := map[string]bool{}
+	for _, s := range list {
+		wanted[secretName(s.Name)] = true
+		origins = append(origins, s.origins...)
+		problems = append(problems, notEncoded(s.Origin, c.add(secretName(s.Name), secret(s.Certificate), s.Origin))...)
+	}
+	for n := range c.r.have {
+		if n.TypeURL == resource.SecretType && !wanted[n.Name] {
+			c.gone[n] = true
+		}
+	}
+	if len(list) == 0 {
+		c.gone[resource.Name{TypeURL: resource.ListenerType, Name: SecureName}] = true
+		return problems
+	}
+	slices.SortFunc(origins, fleet.Origin.Compare)
+	return append(problems, notEncoded(fleet.Origin{}, c.add(SecureName, secure(c.r.view, list), slices.Compact(origins)...))...)
 }
 
 func originsOf(svc *fleet.Service) []fleet.Origin {

@@ -21,13 +21,15 @@ type View struct {
 	Class     string        // gateway class, never empty
 	Bind      netip.Addr    // the address their listeners bind, always valid
 	HTTPPort  uint16        // of the front listener, never 0
-	RelayPort uint16        // of the relay listener, never 0 and not HTTPPort
+	HTTPSPort uint16        // of the front listener with TLS, never 0
+	RelayPort uint16        // of the relay listener, never 0; no two of the ports are the same
 }
 
 // What a node that does not say otherwise is given.
 const (
 	DefaultClass     = "meridian"
 	DefaultHTTPPort  = 8080
+	DefaultHTTPSPort = 8443
 	DefaultRelayPort = 15443
 )
 
@@ -40,6 +42,7 @@ const (
 	metadataClass     = "class"
 	metadataBind      = "bind"
 	metadataHTTPPort  = "http_port"
+	metadataHTTPSPort = "https_port"
 	metadataRelayPort = "relay_port"
 )
 
@@ -66,6 +69,9 @@ func ViewOf(n *corev3.Node) (View, error) {
 		return View{}, err
 	}
 	if v.HTTPPort, err = port(fields, metadataHTTPPort, DefaultHTTPPort); err != nil {
+		return View{}, err
+	}
+	if v.HTTPSPort, err = port(fields, metadataHTTPSPort, DefaultHTTPSPort); err != nil {
 		return View{}, err
 	}
 	if v.RelayPort, err = port(fields, metadataRelayPort, DefaultRelayPort); err != nil {
@@ -122,8 +128,8 @@ func (v View) check() error {
 		return fmt.Errorf("network %.40q is not a name of letters, digits, '-', '_' and '.' (at most %d)", string(v.Network), maxWord)
 	case !word(v.Class):
 		return fmt.Errorf("class %.40q is not a name of letters, digits, '-', '_' and '.' (at most %d)", v.Class, maxWord)
-	case v.HTTPPort == v.RelayPort:
-		return fmt.Errorf("http_port and relay_port are both %d; give each its own", v.HTTPPort)
+	case v.HTTPPort == v.RelayPort, v.HTTPPort == v.HTTPSPort, v.HTTPSPort == v.RelayPort:
+		return fmt.Errorf("http_port %d, https_port %d and relay_port %d are not three ports; give each its own", v.HTTPPort, v.HTTPSPort, v.RelayPort)
 	}
 	return nil
 }
@@ -147,22 +153,22 @@ func word(s string) bool {
 func (v View) Key() string {
 	return strings.Join([]string{
 		string(v.Region), string(v.Network), v.Class, v.Bind.String(),
-		strconv.Itoa(int(v.HTTPPort)), strconv.Itoa(int(v.RelayPort)),
+		strconv.Itoa(int(v.HTTPPort)), strconv.Itoa(int(v.HTTPSPort)), strconv.Itoa(int(v.RelayPort)),
 	}, "/")
 }
 
 // ParseKey is the inverse of Key. A view that it returns is as sound as one of ViewOf.
 func ParseKey(key string) (View, error) {
 	parts := strings.Split(key, "/")
-	if len(parts) != 6 {
-		return View{}, fmt.Errorf("view %.60q is not region/network/class/bind/http-port/relay-port", key)
+	if len(parts) != 7 {
+		return View{}, fmt.Errorf("view %.60q is not region/network/class/bind/http-port/https-port/relay-port", key)
 	}
 	v := View{Region: fleet.Region(parts[0]), Network: fleet.Network(parts[1]), Class: parts[2]}
 	var err error
 	if v.Bind, err = parseBind(parts[3]); err != nil {
 		return View{}, fmt.Errorf("view %.60q: %w", key, err)
 	}
-	for i, p := range []*uint16{&v.HTTPPort, &v.RelayPort} {
+	for i, p := range []*uint16{&v.HTTPPort, &v.HTTPSPort, &v.RelayPort} {
 		n, err := strconv.ParseUint(parts[4+i], 10, 16)
 		if err != nil || n == 0 {
 			return View{}, fmt.Errorf("view %.60q: %.10q is not a port number from 1 to 65535", key, parts[4+i])

@@ -22,7 +22,7 @@ func nodeOf(region string, metadata map[string]any) *corev3.Node {
 }
 
 func TestViewOf(t *testing.T) {
-	plain := View{Region: "eu-west", Class: "meridian", Bind: netip.MustParseAddr("0.0.0.0"), HTTPPort: 8080, RelayPort: 15443}
+	plain := View{Region: "eu-west", Class: "meridian", Bind: netip.MustParseAddr("0.0.0.0"), HTTPPort: 8080, HTTPSPort: 8443, RelayPort: 15443}
 	with := func(change func(*View)) View { v := plain; change(&v); return v }
 	for name, c := range map[string]struct {
 		node *corev3.Node
@@ -32,7 +32,7 @@ func TestViewOf(t *testing.T) {
 		"only a region": {nodeOf("eu-west", nil), plain, ""},
 		"everything": {
 			nodeOf("eu-west", map[string]any{"network": "vpc-1", "class": "edge", "bind": "::", "http_port": 80, "relay_port": 81, "other": true}),
-			View{Region: "eu-west", Network: "vpc-1", Class: "edge", Bind: netip.MustParseAddr("::"), HTTPPort: 80, RelayPort: 81}, "",
+			View{Region: "eu-west", Network: "vpc-1", Class: "edge", Bind: netip.MustParseAddr("::"), HTTPPort: 80, HTTPSPort: 8443, RelayPort: 81}, "",
 		},
 		"empty words are defaults": {nodeOf("eu-west", map[string]any{"class": "", "network": "", "bind": ""}), plain, ""},
 		"highest port":             {nodeOf("eu-west", map[string]any{"http_port": 65535}), with(func(v *View) { v.HTTPPort = 65535 }), ""},
