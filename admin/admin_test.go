@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -355,6 +356,37 @@ func TestOrdersOfOtherReplicas(t *testing.T) {
 	d.Update(steer.New(s))
 	_, err = d.client.Drain(t.Context(), region("us"))
 	wantCode(t, "above the highest number", err, codes.FailedPrecondition)
+}
+
+// An order is told again by whoever hears of it, once, and so is the one that
+// takes it back: it outlives the daemon that was given it.
+func TestOrdersOfOthersAreAdopted(t *testing.T) {
+	d := open(t, nil)
+	d.Update(d.keeper.plan())
+	if _, err := d.client.Drain(t.Context(), region("eu")); err != nil {
+		t.Fatal(err)
+	}
+	told := func(want ...fleet.Drain) {
+		t.Helper()
+		deadline := time.Now().Add(10 * time.Second)
+		for !slices.Equal(d.keeper.orders()[1:], want) {
+			if time.Now().After(deadline) {
+				t.Fatalf("told %+v, want %+v", d.keeper.orders()[1:], want)
+			}
+			runtime.Gosched()
+		}
+	}
+	theirs := fleet.Drain{Scope: fleet.ScopeRegion, Name: "us", On: true, Order: 7, By: "kim"}
+	s := world()
+	s.World.Drains = []fleet.Drain{theirs, {Scope: fleet.ScopeRegion, Name: "mars", On: true, Order: 8}}
+	d.Update(steer.New(s))
+	told(theirs)
+	d.Update(steer.New(s)) // no news
+	lifted := fleet.Drain{Scope: fleet.ScopeRegion, Name: "us", Order: 9, By: "robin"}
+	s = world()
+	s.World.Lifted = []fleet.Drain{{Scope: fleet.ScopeRegion, Name: "eu", Order: 1}, lifted} // the former was given at the same moment as ours, and gives way
+	d.Update(steer.New(s))
+	told(theirs, lifted)
 }
 
 func TestUndrainSaysWhatElseDrains(t *testing.T) {

@@ -62,7 +62,7 @@ func (s *Server) Drain(ctx context.Context, q *adminv1.DrainRequest) (*adminv1.D
 	if err != nil {
 		return nil, err
 	}
-	return &adminv1.DrainResponse{Drain: drainOut(d), Changed: changed, Generation: generation}, nil
+	return &adminv1.DrainResponse{Drain: drainOut(d), Changed: changed, Generation: generation, Note: s.c.Volatile}, nil
 }
 
 // Undrain implements the Admin service.

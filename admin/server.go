@@ -64,6 +64,7 @@ type Config struct {
 	// Order takes an order and returns when it is in force and would survive a crash.
 	Order    func(context.Context, fleet.Update) error
 	Source   string               // in whose name orders are told: "instance/admin"
+	Volatile string               // why an order does not survive the end of this daemon and its peers; empty: it does
 	Gateways func() []GatewayInfo // the Envoys that are connected; nil: none
 	Progress func() error         // says what has stopped making progress; nil: nothing ever does
 
@@ -155,6 +156,7 @@ func (s *Server) newGRPC() *grpc.Server {
 // Run serves until ctx ends. It waits for
 //
 //   - the end of ctx: calls under way get two seconds;
+//   - the next plan, for orders that were given to others;
 //   - the next look at progress, for the health service.
 func (s *Server) Run(ctx context.Context) error {
 	// Orders outlive the process that took them, so this source never claims to
@@ -169,7 +171,14 @@ func (s *Server) Run(ctx context.Context) error {
 	defer look.Stop()
 	stuck := false
 	for {
+		newest := s.newest.Load()
+		if newest.plan != nil {
+			if err := s.adopt(ctx, newest.plan); err != nil && ctx.Err() == nil {
+				s.c.Log.Error("an order that another daemon was given could not be saved; a restart here may forget it", "err", err)
+			}
+		}
 		select {
+		case <-newest.next:
 		case <-ctx.Done():
 			s.stop()
 			if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {

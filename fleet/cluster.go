@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 )
@@ -60,6 +61,19 @@ type Drain struct {
 	Reason string // in the operator's words, may be empty
 	By     string // who gave it, may be empty
 	Since  time.Time
+}
+
+// Supersedes reports whether d holds against another order about the same thing:
+// the higher one, and of two that were given at the same moment to different
+// replicas the same one everywhere, a drain before its opposite.
+func (d Drain) Supersedes(e Drain) bool {
+	if c := cmp.Compare(d.Order, e.Order); c != 0 {
+		return c > 0
+	}
+	if d.On != e.On {
+		return d.On
+	}
+	return cmp.Or(d.Since.Compare(e.Since), cmp.Compare(d.By, e.By), cmp.Compare(d.Reason, e.Reason)) > 0
 }
 
 // Edge is a region as its users meet it: its clusters and their front doors.

@@ -29,6 +29,7 @@ type World struct {
 	Latency Latency
 	Check   Check   // how gateways are probed
 	Drains  []Drain // that are in force, sorted by scope and name
+	Lifted  []Drain // the orders that took drains back, sorted likewise; they count against older ones that somebody tells late
 	// DrainOrder is the highest Order of any drain heard of, of those taken back
 	// too: who gives a new order goes one above it. 0 when none was ever heard.
 	DrainOrder uint64

@@ -16,9 +16,8 @@ import (
 // alone may change what it said; zero: never.
 func buildWorld(k *book, policies ruleBook, rules health.Rules, now time.Time) (*fleet.World, []fleet.Problem, time.Time) {
 	w := &fleet.World{Check: policies.check()}
-	var lifted []fleet.Drain
-	w.Drains, lifted = drains(k)
-	for _, d := range slices.Concat(w.Drains, lifted) {
+	w.Drains, w.Lifted = drains(k)
+	for _, d := range slices.Concat(w.Drains, w.Lifted) {
 		w.DrainOrder = max(w.DrainOrder, d.Order)
 	}
 	clusters := ofKind[*fleet.Cluster](k, fleet.KindCluster)
@@ -45,11 +44,10 @@ func buildWorld(k *book, policies ruleBook, rules health.Rules, now time.Time) (
 func drains(k *book) (inForce, lifted []fleet.Drain) {
 	for _, n := range k.names(fleet.KindDrain) {
 		var latest *fleet.Drain
-		var by string
 		for src := range k.tellers[n.Kind][n.Name] {
 			d, ok := k.sources[src].facts[n].(*fleet.Drain)
-			if ok && (latest == nil || cmp.Or(cmp.Compare(d.Order, latest.Order), cmp.Compare(src, by)) > 0) {
-				latest, by = d, src
+			if ok && (latest == nil || d.Supersedes(*latest)) {
+				latest = d
 			}
 		}
 		switch {

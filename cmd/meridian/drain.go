@@ -34,7 +34,11 @@ func newDrain(o *options) *cobra.Command {
 			if !a.GetChanged() {
 				return a, fmt.Sprintf("%s was draining already, since %s.", name, a.GetDrain().GetSince().AsTime().Local().Format(time.DateTime)), nil
 			}
-			return a, fmt.Sprintf("%s is draining. Take it back with: meridian undrain %s %s", name, c.Name(), name), nil
+			text := fmt.Sprintf("%s is draining. Take it back with: meridian undrain %s %s", name, c.Name(), name)
+			if a.GetNote() != "" {
+				text += "\n" + a.GetNote()
+			}
+			return a, text, nil
 		},
 	}.command(o)
 }

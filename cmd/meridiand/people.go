@@ -21,7 +21,7 @@ func (d *daemon) people() (func(*steer.Plan), error) {
 	}
 	server := admin.New(admin.Config{
 		Listener: l, Instance: d.instance, Region: fleet.Region(d.region), Locate: d.locator.Locate,
-		Order: d.order, Source: d.source("operator"), Gateways: d.connected, Log: d.log, Registerer: d.registry,
+		Order: d.order, Source: d.source("operator"), Volatile: d.volatile(), Gateways: d.connected, Log: d.log, Registerer: d.registry,
 	})
 	local, err := listen("--debug", d.debug)
 	if err != nil {
@@ -30,6 +30,17 @@ func (d *daemon) people() (func(*steer.Plan), error) {
 	d.tasks = append(d.tasks, server.Run,
 		func(ctx context.Context) error { return admin.ServeDebug(ctx, local, d.registry, d.ready) })
 	return server.Update, nil
+}
+
+// volatile says what an order given here lives on.
+func (d *daemon) volatile() string {
+	switch {
+	case d.state != "":
+		return ""
+	case len(d.config.peers) > 0 && d.peerListen != "":
+		return "This meridiand keeps nothing on disk (--state): the order lasts as long as one of its peers lives."
+	}
+	return "This meridiand keeps nothing on disk (--state): its restart forgets the order."
 }
 
 // ready says what this process still waits for.

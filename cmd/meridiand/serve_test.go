@@ -14,6 +14,10 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	adminv1 "github.com/meridian-lb/meridian/api/admin/v1"
 )
 
 const shopFiles = `apiVersion: meridian.dev/v1alpha1
@@ -184,6 +188,59 @@ func TestClusterRemovedWhileNobodyWatchedIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	serving(t, c, func() { eventually(t, func() error { return metric(t, c, `meridian_probe_targets 1`) }) })
+}
+
+// A daemon that keeps nothing on disk hears of its own orders from its peers.
+func TestADrainOutlivesWhoeverWasGivenIt(t *testing.T) {
+	a, b := aConfig(t), aConfig(t)
+	b.instance, b.watch = "eu-1", a.watch
+	for _, c := range []*config{&a, &b} {
+		c.state, c.admin, c.peerListen = "", freePort(t), freePort(t)
+	}
+	a.peers, b.peers = []string{b.peerListen}, []string{a.peerListen}
+	write(t, a, shopFiles)
+	drained := func(c config, want bool) {
+		t.Helper()
+		eventually(t, func() error {
+			got, err := adminOf(t, c).ListRegions(t.Context(), &adminv1.ListRegionsRequest{})
+			if err != nil {
+				return err
+			}
+			for _, r := range got.GetRegions() {
+				if (r.GetDrain() != "") != want {
+					return fmt.Errorf("%s: region %s drains: %q, want %v", c.instance, r.GetName(), r.GetDrain(), want)
+				}
+			}
+			return nil
+		})
+	}
+	serving(t, b, func() {
+		serving(t, a, func() {
+			got, err := adminOf(t, a).Drain(t.Context(), &adminv1.DrainRequest{Scope: adminv1.Scope_SCOPE_REGION, Name: "europe-west1", Force: true})
+			if err != nil || !strings.Contains(got.GetNote(), "--state") {
+				t.Fatalf("%v, %v, want a note about --state", got, err)
+			}
+			drained(b, true)
+		})
+		serving(t, a, func() {
+			drained(a, true)
+			if got, err := adminOf(t, a).Undrain(t.Context(), &adminv1.UndrainRequest{Scope: adminv1.Scope_SCOPE_REGION, Name: "europe-west1"}); err != nil || !got.GetChanged() {
+				t.Fatalf("undrain where it was given: %v, %v", got, err)
+			}
+			drained(b, false)
+		})
+		drained(b, false)
+	})
+}
+
+func adminOf(t *testing.T, c config) adminv1.AdminClient {
+	t.Helper()
+	conn, err := grpc.NewClient(c.admin, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return adminv1.NewAdminClient(conn)
 }
 
 // metric wants a line among the metrics.

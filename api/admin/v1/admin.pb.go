@@ -2922,7 +2922,9 @@ type DrainResponse struct {
 	// False: it was in force already.
 	Changed bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Generation of the plan that the order was checked against.
-	Generation    uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// What the operator should know beside it; may be empty.
+	Note          string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2976,6 +2978,13 @@ func (x *DrainResponse) GetGeneration() uint64 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *DrainResponse) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 // UndrainRequest takes a Drain back.
@@ -3504,13 +3513,14 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x14\n" +
-	"\x05force\x18\x05 \x01(\bR\x05force\"~\n" +
+	"\x05force\x18\x05 \x01(\bR\x05force\"\x92\x01\n" +
 	"\rDrainResponse\x123\n" +
 	"\x05drain\x18\x01 \x01(\v2\x1d.meridian.admin.v1.DrainOrderR\x05drain\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\x04R\n" +
-	"generation\"|\n" +
+	"generation\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\"|\n" +
 	"\x0eUndrainRequest\x12.\n" +
 	"\x05scope\x18\x01 \x01(\x0e2\x18.meridian.admin.v1.ScopeR\x05scope\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
