@@ -30,7 +30,7 @@ type gateways struct {
 }
 
 func viewOf(n *corev3.Node) (string, error) {
-	v, err := render.ViewOf(n)
+	v, err := render.ViewOf(n, "")
 	if err != nil {
 		return "", err
 	}

@@ -128,7 +128,7 @@ func (h *house) serve(t *testing.T) netip.AddrPort {
 	h.server, err = xds.New(xds.Config{
 		Listener: l, Log: slog.New(slog.DiscardHandler),
 		ViewOf: func(n *corev3.Node) (string, error) {
-			v, err := render.ViewOf(n)
+			v, err := render.ViewOf(n, "")
 			return v.Key(), err
 		},
 		Load: h.loads.take, ServiceOf: render.ServiceOf, ReportEvery: 200 * time.Millisecond,
