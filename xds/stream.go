@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/meridian-lb/meridian/trust"
 	"github.com/meridian-lb/meridian/xds/resource"
 )
 
@@ -35,6 +36,7 @@ type stream struct {
 	sotw   bool
 	since  time.Time
 	server *Server
+	bearer trust.Identity // of the connection
 
 	mu        sync.Mutex
 	view      *view // nil until the first request
@@ -166,6 +168,9 @@ func (st *stream) admit(node *corev3.Node, names int) error {
 	if node.GetId() == "" {
 		return status.Error(codes.InvalidArgument, "the first request names no node; set node.id in Envoy's bootstrap")
 	}
+	if err := st.server.vouch(st.bearer, node); err != nil {
+		return err
+	}
 	v, err := st.server.enter(node)
 	if err != nil {
 		return err
@@ -237,7 +242,11 @@ func deltaAnswer(w *watch, out chan cache.DeltaResponse) func(*flight) {
 	// here in known, so nobody reads that map.
 	request, ignored := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: w.typeURL}, map[string]string{}
 	return func(f *flight) {
-		f.delta.DeltaRequest, f.delta.NextVersionMap, f.delta.DeltaDiscoveryResponse = request, ignored, &f.response
+		// A flight that is used again holds these already, and go-control-plane may
+		// still read them: an ACK can overtake the end of its own sending.
+		if f.delta.DeltaRequest == nil {
+			f.delta.DeltaRequest, f.delta.NextVersionMap, f.delta.DeltaDiscoveryResponse = request, ignored, &f.response
+		}
 		out <- &f.delta
 	}
 }

@@ -24,15 +24,15 @@ import (
 	"github.com/meridian-lb/meridian/xds/render"
 )
 
-// authority signs certificates for hosts.
-type authority struct {
+// hostCA signs certificates for hosts.
+type hostCA struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
 	pool *x509.CertPool
 	next int64
 }
 
-func newAuthority(t *testing.T) *authority {
+func newHostCA(t *testing.T) *hostCA {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -43,7 +43,7 @@ func newAuthority(t *testing.T) *authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &authority{key: key, pool: x509.NewCertPool(), next: 2}
+	a := &hostCA{key: key, pool: x509.NewCertPool(), next: 2}
 	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func newAuthority(t *testing.T) *authority {
 }
 
 // issue makes a certificate for hosts; each has a serial number of its own.
-func (a *authority) issue(t *testing.T, name fleet.CertificateName, hosts ...string) *fleet.Certificate {
+func (a *hostCA) issue(t *testing.T, name fleet.CertificateName, hosts ...string) *fleet.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -83,7 +83,7 @@ type visitor struct {
 	http http.RoundTripper
 }
 
-func newVisitor(t *testing.T, s *site, a *authority, keep bool) *visitor {
+func newVisitor(t *testing.T, s *site, a *hostCA, keep bool) *visitor {
 	t.Helper()
 	v := &visitor{to: netip.AddrPortFrom(s.view.Bind, s.view.HTTPSPort), pool: a.pool}
 	tr := &http.Transport{
@@ -116,7 +116,7 @@ func (v *visitor) visit(ctx context.Context, host string) (status int, proto, bo
 // Hosts are served over TLS by a real Envoy, each with its certificate, in every
 // region; a certificate is replaced under load and nobody notices.
 func TestHostsOverTLS(t *testing.T) {
-	ca := newAuthority(t)
+	ca := newHostCA(t)
 	http80 := fleet.Port{Name: "http", Number: 80}
 	services := []*fleet.Service{
 		service("web", http80, []*pod{newPod(t, "web-near-0", nil)}, nil),
@@ -171,7 +171,7 @@ func TestHostsOverTLS(t *testing.T) {
 
 // replaceUnderLoad gives the host a new certificate while it is visited, by
 // connections that are kept and by new ones.
-func (h *house) replaceUnderLoad(t *testing.T, ctx context.Context, ca *authority) {
+func (h *house) replaceUnderLoad(t *testing.T, ctx context.Context, ca *hostCA) {
 	t.Helper()
 	var visits, failed atomic.Int64
 	var first sync.Once

@@ -47,8 +47,11 @@ func servedOver(routes *fleet.Routes, certificates map[fleet.CertificateName]*fl
 	return slices.SortedFunc(maps.Values(by), func(a, b *served) int { return cmp.Compare(a.Name, b.Name) })
 }
 
+// secretPrefix tells the certificates of hosts from the view's own identity.
+const secretPrefix = "certificate/"
+
 // secretName names the resource that carries a certificate.
-func secretName(c fleet.CertificateName) string { return "certificate/" + string(c) }
+func secretName(c fleet.CertificateName) string { return secretPrefix + string(c) }
 
 // secret carries a chain and its key.
 func secret(c *fleet.Certificate) *tlsv3.Secret {
