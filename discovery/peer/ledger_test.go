@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"pgregory.net/rapid"
 
 	"github.com/meridian-lb/meridian/fleet"
@@ -137,3 +140,27 @@ func TestAPendingNameIsKeptOnce(t *testing.T) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// Keys of hosts are told over mutual TLS only; the daemon itself keeps them either way.
+func TestKeysDoNotTravelInPlaintext(t *testing.T) {
+	shop := fleet.NewFact("shop/tls", &fleet.Certificate{Name: "shop/tls", Key: []byte("key")})
+	zone := fleet.NewFact("example.", &fleet.Zone{Name: "example."})
+	for name, c := range map[string]struct {
+		creds credentials.TransportCredentials
+		want  int
+	}{"plaintext": {nil, 1}, "with credentials": {insecure.NewCredentials(), 2}} {
+		s := NewServer(ServerConfig{Instance: "a", Creds: c.creds})
+		var kept fleet.Update
+		u := fleet.Update{Source: "a/file/eu", Whole: true, Put: []fleet.Fact{shop, zone}}
+		s.Tell(func(_ context.Context, u fleet.Update) { kept = u })(t.Context(), u)
+		s.Restore([]fleet.Update{{Source: "a/kube/host", Whole: true, Put: []fleet.Fact{shop, zone}}})
+		if len(kept.Put) != 2 || len(u.Put) != 2 {
+			t.Errorf("%s: the daemon keeps %v of %v", name, kept.Put, u.Put)
+		}
+		for _, source := range []string{"a/file/eu", "a/kube/host"} {
+			if facts := s.ledger.sources[source].facts; len(facts) != c.want {
+				t.Errorf("%s: peers are told %v of %s, want %d facts", name, facts, source, c.want)
+			}
+		}
+	}
+}

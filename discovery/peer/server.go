@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,6 +57,8 @@ type Server struct {
 	c       ServerConfig
 	ledger  *ledger
 	metrics *serverMetrics
+
+	withheld sync.Once // says so
 }
 
 // NewServer makes a server that knows nothing yet.
@@ -74,7 +78,7 @@ func NewServer(c ServerConfig) *Server {
 func (s *Server) Tell(next fleet.Tell) fleet.Tell {
 	return func(ctx context.Context, u fleet.Update) {
 		if s.ledger.owns(u.Source) {
-			s.ledger.record(u, time.Now())
+			s.ledger.record(s.tellable(u), time.Now())
 		}
 		next(ctx, u)
 	}
@@ -86,9 +90,22 @@ func (s *Server) Tell(next fleet.Tell) fleet.Tell {
 func (s *Server) Restore(kept []fleet.Update) {
 	for _, u := range kept {
 		if s.ledger.owns(u.Source) {
-			s.ledger.restore(u, time.Now())
+			s.ledger.restore(s.tellable(u), time.Now())
 		}
 	}
+}
+
+// tellable is what of an update peers may hear: keys travel over mutual TLS only.
+func (s *Server) tellable(u fleet.Update) fleet.Update {
+	secret := func(f fleet.Fact) bool { return f.Kind == fleet.KindCertificate }
+	if s.c.Creds != nil || !slices.ContainsFunc(u.Put, secret) {
+		return u
+	}
+	s.withheld.Do(func() {
+		s.c.Log.Warn("certificates are not told to peers, since they are reached in plaintext, so other regions do not serve those hosts over TLS; give every meridiand an --identity")
+	})
+	u.Put = slices.DeleteFunc(slices.Clone(u.Put), secret)
+	return u
 }
 
 // Run serves until ctx ends.

@@ -2,7 +2,9 @@ package render
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/geo/steer"
@@ -44,6 +46,30 @@ func (w world) asker() steer.Asker {
 // the same region.
 func (w world) direct(c *fleet.Cluster) bool {
 	return c.At.Network == w.view.Network && (w.view.Network != "" || c.At.Region == w.view.Region)
+}
+
+// standing says what is wrong with where the view's Envoys say that they stand: in
+// no known region, or in a network of none of its clusters. Then they reach no pod of
+// their own region, and every request that enters by them has to go elsewhere.
+func (w world) standing() []fleet.Problem {
+	about := fleet.Origin{Kind: "Envoy", Name: string(w.view.Region)}
+	e, ok := w.Edge(w.view.Region)
+	if !ok {
+		return []fleet.Problem{{About: about, Reason: ReasonStanding, Message: fmt.Sprintf(
+			"an Envoy says that it stands in region %q, where no Cluster is; correct node.locality.region in its bootstrap or add the Cluster", w.view.Region)}}
+	}
+	var networks []string
+	for _, c := range e.Clusters {
+		if w.direct(c) {
+			return nil
+		}
+		if n := fmt.Sprintf("%q", c.At.Network); !slices.Contains(networks, n) {
+			networks = append(networks, n)
+		}
+	}
+	return []fleet.Problem{{About: about, Reason: ReasonStanding, Message: fmt.Sprintf(
+		"an Envoy in region %q says that its network is %q, but the Clusters there are in %s, so it reaches none of their endpoints; make node.metadata.network in its bootstrap and spec.network of the Cluster (by default the Cluster's name) the same",
+		w.view.Region, w.view.Network, strings.Join(networks, ", "))}}
 }
 
 // localities are those of a service's port, sorted, with contiguous priorities.

@@ -33,6 +33,7 @@ type Renderer struct {
 	have     map[resource.Name]resource.Resource
 
 	constant []fleet.Problem // of listeners
+	standing []fleet.Problem // of where the view says that it stands
 	routing  []fleet.Problem // of routes
 	securing []fleet.Problem // of what is served over TLS
 }
@@ -86,6 +87,9 @@ func (r *Renderer) Update(p *steer.Plan) resource.Delta {
 			portsChanged = true
 		}
 	}
+	if r.world != p.World {
+		r.standing = w.standing()
+	}
 	if r.routes != p.Routes || portsChanged {
 		r.routing = c.routes(p.Routes)
 	}
@@ -98,7 +102,7 @@ func (r *Renderer) Update(p *steer.Plan) resource.Delta {
 
 // Problems are the faults that the last update found, sorted.
 func (r *Renderer) Problems() []fleet.Problem {
-	list := slices.Concat(r.constant, r.routing, r.securing)
+	list := slices.Concat(r.constant, r.standing, r.routing, r.securing)
 	for _, s := range r.services {
 		list = append(list, s.problems...)
 	}

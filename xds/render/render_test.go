@@ -230,6 +230,29 @@ func TestEndpointChangeTouchesEndpointsOnly(t *testing.T) {
 	}
 }
 
+// An Envoy whose network is none of its region's reaches no pod there: that is said,
+// and so is a region that nobody has described.
+func TestStandingInTheWrongNetwork(t *testing.T) {
+	for network, want := range map[fleet.Network]string{"n1": "", "n9": ReasonStanding, "": ReasonStanding} {
+		v := testView()
+		v.Network = network
+		r := NewRenderer(v, NewSegments())
+		r.Update(steer.New(snapshotOf(worldOf(site{cluster: "c1", region: "near", network: "n1", place: fleet.Place{Lat: 50, Lon: 8}}), nil)))
+		got := ""
+		for _, p := range r.Problems() {
+			got += p.Reason
+		}
+		if got != want {
+			t.Errorf("network %q: %q, want %q", network, got, want)
+		}
+		nowhere := snapshotOf(worldOf(site{cluster: "c1", region: "far", network: "n1", place: fleet.Place{Lat: 50, Lon: 8}}), nil)
+		r.Update(steer.New(nowhere))
+		if p := r.Problems(); len(p) != 1 || p[0].Reason != ReasonStanding || !strings.Contains(p[0].Message, "where no Cluster is") {
+			t.Errorf("in no region: %v", p)
+		}
+	}
+}
+
 func twoRegions() *fleet.World {
 	return worldOf(
 		site{cluster: "c-near", region: "near", network: "n1", place: fleet.Place{Lat: 50, Lon: 8}, gateways: []fleet.GatewayView{gateway("192.0.2.1", fleet.Healthy)}},

@@ -25,6 +25,7 @@ const (
 	ReasonPathInvalid = "PathNotServed"       // Envoy cannot be told such a path
 	ReasonProtocol    = "UnsupportedProtocol" // an appProtocol that is spoken as HTTP/1.1 without TLS
 	ReasonName        = "NameNotServed"       // a service's name fits in no cluster's name
+	ReasonStanding    = "WrongNetwork"        // an Envoy that reaches none of its own region's endpoints
 	ReasonEncoding    = "NotEncoded"          // a resource could not be encoded; the last one stays
 )
 
