@@ -33,20 +33,18 @@ func (a *addresses) take(wanted netip.Addr) (netip.Addr, error) {
 		a.taken[wanted] = true
 		return wanted, nil
 	}
-	for at := a.last.Next(); at != a.last; at = at.Next() {
-		if !a.prefix.Contains(at) {
-			at = a.prefix.Addr() // the prefix's own address is not used; begin again behind it
-			if at == a.last {
-				break
-			}
-			continue
+	for at := a.last; ; {
+		if at = at.Next(); !a.prefix.Contains(at) {
+			at = a.prefix.Addr()
 		}
 		if a.usable(at) {
 			a.taken[at], a.last = true, at
 			return at, nil
 		}
+		if at == a.last {
+			return netip.Addr{}, fmt.Errorf("all addresses of %s are taken: give the node a wider prefix", a.prefix)
+		}
 	}
-	return netip.Addr{}, fmt.Errorf("all addresses of %s are taken: give the node a wider prefix", a.prefix)
 }
 
 // usable leaves out the first address and, in IPv4, the last, as networks do.

@@ -24,25 +24,21 @@ const (
 // An API server that does not answer changes nothing but the time of the next try.
 func (n *Node) beat(ctx context.Context) error {
 	well := true // the last beat was heard
-	for {
-		again := beatEvery
+	for again := time.Duration(0); pause(ctx, again); {
 		err := n.beatOnce(ctx)
+		again = beatEvery
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case err != nil:
 			again = retry
-			if well {
+			if well && ctx.Err() == nil {
 				n.log.Warn("telling the cluster of this node", "error", err)
 			}
 		case !well:
 			n.log.Info("the cluster hears this node again")
 		}
 		well = err == nil
-		if !pause(ctx, again) {
-			return nil
-		}
 	}
+	return nil
 }
 
 func (n *Node) beatOnce(ctx context.Context) error {

@@ -337,10 +337,12 @@ func (p *pod) delete(ctx context.Context) error {
 		GracePeriodSeconds: new(int64),
 		Preconditions:      &metav1.Preconditions{UID: &p.uid},
 	})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil {
-		return nil
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err), ctx.Err() != nil:
+		return nil // it is gone, or another one has its name
+	default:
+		return err
 	}
-	return err
 }
 
 // container finds a container that has begun, by its name.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ type world struct {
 	cluster *cluster.Cluster
 	client  kubernetes.Interface
 	dir     string
+	nodes   map[string]*node.Node
+	off     map[string]func() // switches a node off
+	run     func(func(context.Context) error) (stop func())
 }
 
 // newWorld makes a world that ends with the test, and wants nothing left of it.
@@ -47,15 +51,10 @@ func newWorld(t *testing.T, images map[string]node.Image) *world {
 	programs := lab.Kube(t)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // t.Context ends before Cleanup
 	group := lab.NewGroup(ctx)
-	ended := make(chan error)
-	running := 0
+	var running sync.WaitGroup
 	t.Cleanup(func() {
 		cancel()
-		for range running {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
+		running.Wait()
 		if err := group.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -69,11 +68,18 @@ func newWorld(t *testing.T, images map[string]node.Image) *world {
 		t.Fatal(err)
 	}
 	t.Logf("the cluster is usable after %s", since(begin))
-	run := func(f func(context.Context) error) {
-		running++
-		go func() { ended <- f(ctx) }()
+	w := &world{t: t, cluster: c, dir: t.TempDir(), nodes: map[string]*node.Node{}, off: map[string]func(){}}
+	w.run = func(f func(context.Context) error) (stop func()) {
+		ctx, cancel := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		running.Go(func() {
+			defer close(ended)
+			if err := f(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		return func() { cancel(); <-ended }
 	}
-	w := &world{t: t, cluster: c, dir: t.TempDir()}
 	for i, zone := range []string{"a", "b"} {
 		n, err := node.New(node.Config{
 			Name: "node-" + zone, REST: c.REST(), Addr: netip.AddrFrom4([4]byte{10, 1, 1, byte(i + 1)}),
@@ -83,13 +89,13 @@ func newWorld(t *testing.T, images map[string]node.Image) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		run(n.Run)
+		w.nodes["node-"+zone], w.off["node-"+zone] = n, w.run(n.Run)
 	}
 	scheduler, err := node.NewScheduler(c.REST(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(scheduler.Run)
+	w.run(scheduler.Run)
 	if w.client, err = kubernetes.NewForConfig(c.REST()); err != nil {
 		t.Fatal(err)
 	}
@@ -197,12 +203,12 @@ func parse[T any](t *testing.T, doc string) *T {
 
 // ready returns the addresses of the ready endpoints of a service, sorted.
 func (w *world) ready(ctx context.Context, service string) ([]string, error) {
-	slices_, err := w.client.DiscoveryV1().EndpointSlices("default").List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
+	found, err := w.client.DiscoveryV1().EndpointSlices("default").List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
 	if err != nil {
 		return nil, err
 	}
 	var addrs []string
-	for _, s := range slices_.Items {
+	for _, s := range found.Items {
 		for _, e := range s.Endpoints {
 			if e.Conditions.Ready != nil && *e.Conditions.Ready {
 				addrs = append(addrs, fmt.Sprintf("%s:%d", e.Addresses[0], *s.Ports[0].Port))
@@ -307,7 +313,7 @@ func TestShop(t *testing.T) {
 	}
 	w.eventually("a deleted pod is gone and replaced", func(ctx context.Context) error {
 		if _, err := w.client.CoreV1().Pods("default").Get(ctx, victim, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("%s is still there (%v)", victim, err)
+			return fmt.Errorf("%s is still there (%w)", victim, err)
 		}
 		now, err := w.ready(ctx, "shop")
 		if err == nil && (len(now) != 3 || slices.Contains(now, addrs[0])) {
@@ -590,6 +596,36 @@ spec: {selector: {app: crowd}, ports: [{port: 80}]}
 			}
 			return err
 		})
+	})
+
+	t.Run("a node that loses its power comes back", func(t *testing.T) {
+		w.t = t
+		w.apply(strings.Replace(pod("phoenix", "Always", "echo $$ >"+out+"/pid; exec sleep 600"), "spec:", "spec:\n  nodeName: node-b", 1))
+		var before *corev1.Pod
+		runs := func(restarts int32) func(context.Context) error {
+			return func(ctx context.Context) error {
+				p, err := w.client.CoreV1().Pods("default").Get(ctx, "phoenix", metav1.GetOptions{})
+				if err != nil {
+					return err
+				}
+				if s := p.Status.ContainerStatuses; len(s) != 1 || s[0].State.Running == nil || s[0].RestartCount != restarts || read(out+"/pid") == "" {
+					return fmt.Errorf("its status is %+v", p.Status)
+				}
+				before = p
+				return nil
+			}
+		}
+		w.eventually("it runs", runs(0))
+		addr, pid := before.Status.PodIP, strings.TrimSpace(read(out+"/pid"))
+		w.off["node-b"]()
+		if _, err := os.Stat("/proc/" + pid); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("its process outlived its node: %v", err)
+		}
+		w.off["node-b"] = w.run(w.nodes["node-b"].Run)
+		w.eventually("it runs again", runs(1))
+		if before.Status.PodIP != addr {
+			t.Errorf("its address was %s and is %s", addr, before.Status.PodIP)
+		}
 	})
 
 	t.Run("an image that nobody has", func(t *testing.T) {
