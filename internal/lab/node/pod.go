@@ -317,11 +317,11 @@ func (p *pod) report(ctx context.Context, object *corev1.Pod) error {
 		return err
 	}
 	known, err := p.node.client.CoreV1().Pods(p.namespace).Patch(ctx, p.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-	switch {
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err), ctx.Err() != nil:
-		return nil // it is gone, or another one has its name
-	case err != nil:
-		return err
+	if err != nil {
+		if isNews(err) && ctx.Err() == nil {
+			return err
+		}
+		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -337,12 +337,16 @@ func (p *pod) delete(ctx context.Context) error {
 		GracePeriodSeconds: new(int64),
 		Preconditions:      &metav1.Preconditions{UID: &p.uid},
 	})
-	switch {
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err), ctx.Err() != nil:
-		return nil // it is gone, or another one has its name
-	default:
+	if isNews(err) && ctx.Err() == nil {
 		return err
 	}
+	return nil
+}
+
+// isNews is about a request for one pod. That it is gone, or that another one has
+// its name, comes to this node by itself.
+func isNews(err error) bool {
+	return err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err)
 }
 
 // container finds a container that has begun, by its name.

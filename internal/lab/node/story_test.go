@@ -17,6 +17,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -24,6 +25,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridian-lb/meridian/internal/lab"
@@ -461,11 +463,20 @@ spec:
 			return nil
 		})
 		kubeconfig, err := w.cluster.KubeconfigWithToken("reader", read(out+"/token"))
-		if err != nil || len(read(out+"/token")) == 0 {
-			t.Fatalf("its token: %q, %v", read(out+"/token"), err)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !strings.Contains(string(kubeconfig), read(out+"/token")) {
-			t.Error("the kubeconfig does not bear the token")
+		cfg, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asPod, err := kubernetes.NewForConfig(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := asPod.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+		if err != nil || who.Status.UserInfo.Username != "system:serviceaccount:default:default" || who.Status.UserInfo.Extra["authentication.kubernetes.io/pod-name"][0] != "reader" {
+			t.Errorf("its token makes it %+v, %v", who, err)
 		}
 		log, err := w.client.CoreV1().Pods("default").GetLogs("reader", &corev1.PodLogOptions{}).DoRaw(ctx)
 		if err != nil || string(log) != "started\n" {
