@@ -33,6 +33,7 @@ type site struct {
 	cluster string // or v1alpha1.HostCluster
 	source  string // of facts
 	files   map[string]*contents
+	nested  []fleet.Problem // of directories inside it
 	made    backends
 
 	told  bool   // something whole was told
@@ -67,7 +68,7 @@ func (s *site) look(dir string, all bool, extra []fleet.Problem) (fleet.Update, 
 		return s.lost(err)
 	}
 	var files []*contents
-	problems := slices.Clone(extra)
+	problems := slices.Concat(extra, s.nested)
 	for _, name := range slices.Sorted(maps.Keys(s.files)) {
 		files = append(files, s.files[name])
 		problems = append(problems, s.files[name].problems...)
@@ -99,6 +100,7 @@ func (s *site) lost(err error) (fleet.Update, bool) {
 // wrong with a file is a problem of that file.
 func (s *site) readAll(dir string, all bool) error {
 	var names []string
+	inside := strays{cluster: s.cluster}
 	if dir != "" {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -108,8 +110,12 @@ func (s *site) readAll(dir string, all bool) error {
 			if isManifest(e.Name()) && !e.IsDir() {
 				names = append(names, e.Name())
 			}
+			if !strings.HasPrefix(e.Name(), ".") && isDir(dir, e) {
+				inside.nested(filepath.Join(dir, e.Name()), s.path(e.Name()))
+			}
 		}
 	}
+	s.nested = inside.list()
 	for name := range s.files {
 		if _, there := slices.BinarySearch(names, name); !there {
 			delete(s.files, name)
@@ -141,6 +147,15 @@ func (s *site) readAll(dir string, all bool) error {
 func isManifest(name string) bool {
 	ext := filepath.Ext(name)
 	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml" || ext == ".json")
+}
+
+// isDir reports whether an entry of dir is a directory or a link to one.
+func isDir(dir string, e fs.DirEntry) bool {
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.IsDir()
+	}
+	info, err := os.Stat(filepath.Join(dir, e.Name()))
+	return err == nil && info.IsDir()
 }
 
 // bare is an error without the path, which the problem names already.

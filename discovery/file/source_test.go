@@ -191,7 +191,8 @@ func TestUnreadableIsStaleAndNotGone(t *testing.T) {
 	h.write("eu-1/shop.yaml", shop)
 	h.look()
 	dir := filepath.Join(h.root, "eu-1")
-	if err := os.Rename(dir, dir+".away"); err != nil {
+	away := filepath.Join(h.root, ".away")
+	if err := os.Rename(dir, away); err != nil {
 		t.Fatal(err)
 	}
 	h.write("eu-1", "a file where a directory was") // reading it as a directory fails for root too
@@ -201,7 +202,7 @@ func TestUnreadableIsStaleAndNotGone(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(dir+".away", dir); err != nil {
+	if err := os.Rename(away, dir); err != nil {
 		t.Fatal(err)
 	}
 	if u := h.look(); u.Stale != "" || !u.Whole || len(u.Put) != 1 {
