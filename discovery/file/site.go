@@ -88,7 +88,7 @@ func (s *site) look(dir string, all bool, extra []fleet.Problem) (fleet.Update, 
 // lost says that the directory cannot be read. That is never a deletion: what
 // was told stays in force and becomes stale.
 func (s *site) lost(err error) (fleet.Update, bool) {
-	why := fmt.Sprintf("%v; what it said before stays in force, make it readable again", err)
+	why := fmt.Sprintf("%v; mend that, until then what was said before holds", err)
 	if s.stale == why {
 		return fleet.Update{}, false
 	}

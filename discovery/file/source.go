@@ -66,7 +66,8 @@ type Source struct {
 	fault string // of the root, as logged
 }
 
-// New checks that the root can be read.
+// New checks that the root can be read. Where an earlier process left facts a root
+// that cannot is no reason not to serve them: it is awaited, and they are stale.
 func New(cfg Config) (*Source, error) {
 	if cfg.Quiet <= 0 {
 		cfg.Quiet = 50 * time.Millisecond
@@ -76,9 +77,6 @@ func New(cfg Config) (*Source, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if _, err := os.ReadDir(cfg.Dir); err != nil {
-		return nil, fmt.Errorf("the directory of clusters %s cannot be read; make it, with one directory per cluster in it: %w", cfg.Dir, bare(err))
 	}
 	s := &Source{cfg: cfg, metrics: newMetrics(cfg.Registerer), sites: map[string]*site{}}
 	for _, u := range cfg.Known {
@@ -97,6 +95,9 @@ func New(cfg Config) (*Source, error) {
 			}
 		}
 		s.sites[cluster] = site
+	}
+	if _, err := os.ReadDir(cfg.Dir); err != nil && len(s.sites) == 0 {
+		return nil, fmt.Errorf("the directory of clusters %s cannot be read; make it, with one directory per cluster in it: %w", cfg.Dir, bare(err))
 	}
 	return s, nil
 }
@@ -123,6 +124,9 @@ func (s *Source) look(ctx context.Context, all bool) {
 	defer s.mu.Unlock()
 	s.metrics.reads.Inc()
 	names, stray, err := s.clusters()
+	if err == nil && len(names) == 0 && len(s.sites) > 0 && s.fault != "" {
+		err = fmt.Errorf("the directory of clusters %s is there again without any cluster's directory, as one that is about to be filled or mounted", s.cfg.Dir)
+	}
 	if err != nil {
 		s.lose(ctx, err)
 		return
