@@ -34,6 +34,7 @@ type site struct {
 	source  string // of facts
 	files   map[string]*contents
 	nested  []fleet.Problem // of directories inside it
+	names   queues
 	made    backends
 
 	told  bool   // something whole was told
@@ -73,8 +74,9 @@ func (s *site) look(dir string, all bool, extra []fleet.Problem) (fleet.Update, 
 		files = append(files, s.files[name])
 		problems = append(problems, s.files[name].problems...)
 	}
-	after, found, made := facts(s.cluster, files, s.made)
-	s.made = made
+	names := claim(files, s.names)
+	after, found, made := facts(s.cluster, names, s.made)
+	s.names, s.made = names.queues, made
 	s.recall(after)
 	byFile(after, append(problems, found...))
 	changed := renew(s.facts, after)

@@ -94,6 +94,7 @@ func New(cfg Config) (*Source, error) {
 				site.remembered[fleet.FactName{Kind: f.Kind, Name: f.Name}] = f.Value
 			}
 		}
+		site.names = asRemembered(site.remembered)
 		s.sites[cluster] = site
 	}
 	if _, err := os.ReadDir(cfg.Dir); err != nil && len(s.sites) == 0 {

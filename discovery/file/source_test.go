@@ -406,6 +406,6 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("a problem that cannot be shown: %+v", p)
 			}
 		}
-		facts("eu-1", []*contents{{content: c}}, nil)
+		facts("eu-1", claim([]*contents{{content: c}}, nil), nil)
 	})
 }
