@@ -44,7 +44,7 @@ func domain(z *fleet.Zone) identity { return identity{kind: "domain", name: z.Na
 func asRemembered(facts map[fleet.FactName]fleet.Value) queues {
 	q := queues{}
 	for _, v := range facts {
-		o := originOf(v)
+		o := fleet.OriginOf(v)
 		if o.File == "" {
 			continue
 		}
