@@ -81,7 +81,10 @@ func problemOut(p fleet.Problem) *adminv1.Problem {
 		Reason: p.Reason, Message: utf8Only(p.Message),
 	}
 	if p.About.File != "" {
-		out.File = utf8Only(fmt.Sprintf("%s:%d", p.About.File, p.About.Line))
+		out.File = utf8Only(p.About.File)
+		if p.About.Line > 0 {
+			out.File += fmt.Sprintf(":%d", p.About.Line)
+		}
 	}
 	return out
 }

@@ -41,6 +41,26 @@ func (*LoadReport) Kind() Kind  { return KindLoad }
 func (*Drain) Kind() Kind       { return KindDrain }
 func (Problems) Kind() Kind     { return KindProblems }
 
+// OriginOf is the object that a value was made from; the zero Origin for values
+// that are made from none.
+func OriginOf(v Value) Origin {
+	switch v := v.(type) {
+	case *Cluster:
+		return v.Origin
+	case *Backend:
+		return v.Origin
+	case *RouteSet:
+		return v.Origin
+	case *PolicyRule:
+		return v.Policy.Origin
+	case *Zone:
+		return v.Origin
+	case *Certificate:
+		return v.Origin
+	}
+	return Origin{}
+}
+
 // Key names a fact. Source is who told it, unique over all regions:
 // "instance/sense[/detail]", for example "eu-1/file/cluster-a".
 type Key struct {

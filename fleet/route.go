@@ -17,8 +17,8 @@ type Origin struct {
 	Name       string
 	Generation int64     // 0 when the source keeps none
 	Created    time.Time // zero when the source does not say
-	File       string    // and line, for objects from files
-	Line       int
+	File       string    // for objects from files
+	Line       int       // of the object in File; 0: the file as a whole
 }
 
 func (o Origin) String() string {
@@ -27,8 +27,13 @@ func (o Origin) String() string {
 		name = o.Namespace + "/" + o.Name
 	}
 	s := strings.TrimSpace(o.Kind + " " + name)
-	if o.File != "" {
+	switch {
+	case o.File != "" && o.Line > 0:
 		return fmt.Sprintf("%s (%s:%d)", s, o.File, o.Line)
+	case o.File != "" && o.File != o.Name: // a file that is the object names itself
+		return fmt.Sprintf("%s (%s)", s, o.File)
+	case o.File != "":
+		return s
 	}
 	if o.Cluster != "" {
 		return fmt.Sprintf("%s in %s", s, o.Cluster)

@@ -94,6 +94,7 @@ func (b *book) put(src string, n fleet.FactName, v fleet.Value, d *dirt) {
 		b.tellers[n.Kind][n.Name] = tellers{}
 	}
 	b.tellers[n.Kind][n.Name][src] = true
+	b.contend(n, d)
 	if be, ok := v.(*fleet.Backend); ok {
 		if b.of[be.Service] == nil {
 			b.of[be.Service] = map[string]bool{}
@@ -109,6 +110,7 @@ func (b *book) remove(src string, n fleet.FactName, d *dirt) {
 		return
 	}
 	d.mark(n, v)
+	b.contend(n, d)
 	delete(facts, n)
 	delete(b.tellers[n.Kind][n.Name], src)
 	if len(b.tellers[n.Kind][n.Name]) > 0 {
@@ -123,54 +125,15 @@ func (b *book) remove(src string, n fleet.FactName, d *dirt) {
 	}
 }
 
-// told is a fact with its source.
-type told struct {
-	source string
-	heard  time.Time
-	stale  string
-	value  fleet.Value
-}
-
-// best is the version of a fact that holds when several sources tell it: a fresh
-// source before a stale one, then the lowest source name, so that all replicas
-// choose alike. A stale source is not asked at all where a fresh one speaks of
-// the same subject: what that one does not list is really gone.
-func (b *book) best(n fleet.FactName) (told, bool) {
-	var best told
-	found := false
-	for name := range b.tellers[n.Kind][n.Name] {
-		s := b.sources[name]
-		if b.superseded(name) {
-			continue
-		}
-		t := told{source: name, heard: s.heard, stale: s.stale, value: s.facts[n]}
-		if !found || cmp.Or(boolCompare(t.stale != "", best.stale != ""), cmp.Compare(t.source, best.source)) < 0 {
-			best, found = t, true
-		}
-	}
-	return best, found
-}
-
 // every lists all versions of all facts of a kind, sorted by name and source.
 func (b *book) every(k fleet.Kind) []told {
 	var list []told
 	for _, n := range b.names(k) {
 		for _, src := range slices.Sorted(maps.Keys(b.tellers[k][n.Name])) {
-			s := b.sources[src]
-			list = append(list, told{source: src, heard: s.heard, stale: s.stale, value: s.facts[n]})
+			list = append(list, b.told(src, n))
 		}
 	}
 	return list
-}
-
-func boolCompare(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
 
 // ofKind lists the facts of a kind that hold, sorted by name.
@@ -199,6 +162,9 @@ func (b *book) names(k fleet.Kind) []fleet.FactName {
 // dirt is what has to be built anew.
 type dirt struct {
 	services map[fleet.ServiceName]bool
+	// contended are facts of several tellers, whose versions are compared anew.
+	contended map[fleet.FactName]bool
+
 	world    bool // clusters, drains, observations
 	clusters bool // clusters: backends are placed anew
 	policies bool // every service looks its policy up anew
@@ -210,7 +176,9 @@ type dirt struct {
 	sources  bool
 }
 
-func newDirt() *dirt { return &dirt{services: map[fleet.ServiceName]bool{}} }
+func newDirt() *dirt {
+	return &dirt{services: map[fleet.ServiceName]bool{}, contended: map[fleet.FactName]bool{}}
+}
 
 // all marks everything, for a full rebuild.
 func (d *dirt) all() {
@@ -219,7 +187,7 @@ func (d *dirt) all() {
 }
 
 func (d *dirt) any() bool {
-	return len(d.services) > 0 || d.world || d.clusters || d.policies || d.routes ||
+	return len(d.services) > 0 || len(d.contended) > 0 || d.world || d.clusters || d.policies || d.routes ||
 		d.secrets || d.zones || d.load || d.problems || d.sources
 }
 

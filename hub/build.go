@@ -21,11 +21,15 @@ type builder struct {
 	// Problems by the part of the build that found them.
 	found    map[string][]fleet.Problem
 	misfits  map[fleet.ServiceName][]fleet.Problem // backends of no described cluster, or with what theirs may not say
+	dropped  map[fleet.FactName][]fleet.Problem    // versions of facts that do not hold and say otherwise
 	policies ruleBook
 }
 
 func newBuilder(rules health.Rules) *builder {
-	return &builder{rules: rules, last: fleet.EmptySnapshot(), found: map[string][]fleet.Problem{}, misfits: map[fleet.ServiceName][]fleet.Problem{}}
+	return &builder{
+		rules: rules, last: fleet.EmptySnapshot(), found: map[string][]fleet.Problem{},
+		misfits: map[fleet.ServiceName][]fleet.Problem{}, dropped: map[fleet.FactName][]fleet.Problem{},
+	}
 }
 
 // build makes the next Snapshot out of what is dirty. It returns the last one
@@ -72,6 +76,9 @@ func (b *builder) build(k *book, d *dirt, now time.Time) *fleet.Snapshot {
 				next.Load = append(next.Load, *l)
 			}
 		}
+	}
+	for n := range d.contended {
+		b.compare(k, n)
 	}
 	next.Sources = sourceStates(k)
 	next.Problems = b.problems(k, d, &next)
@@ -124,6 +131,9 @@ func (b *builder) problems(k *book, d *dirt, s *fleet.Snapshot) []fleet.Problem 
 	}
 	var list []fleet.Problem
 	for _, part := range b.misfits {
+		list = append(list, part...)
+	}
+	for _, part := range b.dropped {
 		list = append(list, part...)
 	}
 	for _, part := range b.found {

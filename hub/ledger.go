@@ -53,6 +53,7 @@ func (l *Ledger) Rebuild(now time.Time) *fleet.Snapshot {
 	for name := range l.book.of {
 		d.services[name] = true
 	}
+	l.book.contendAll(d)
 	return newBuilder(l.builder.rules).build(l.book, d, now)
 }
 

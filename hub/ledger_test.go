@@ -141,7 +141,7 @@ func TestStepByStepEqualsAtOnce(t *testing.T) {
 func anUpdate(t *rapid.T, now time.Time) fleet.Update {
 	names := rapid.SampledFrom([]string{"a", "b", "c"})
 	u := fleet.Update{
-		Source: rapid.SampledFrom([]string{"i/file/x", "i/file/y", "j/file/x"}).Draw(t, "source"),
+		Source: rapid.SampledFrom([]string{"i/file/x", "i/file/y", "j/file/x", "i/kube/x"}).Draw(t, "source"),
 		Whole:  rapid.Bool().Draw(t, "whole"),
 	}
 	if rapid.IntRange(0, 4).Draw(t, "stale") == 0 {
@@ -149,7 +149,7 @@ func anUpdate(t *rapid.T, now time.Time) fleet.Update {
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "facts") {
 		c := names.Draw(t, "cluster")
-		switch rapid.IntRange(0, 5).Draw(t, "kind") {
+		switch rapid.IntRange(0, 8).Draw(t, "kind") {
 		case 0:
 			u.Put = append(u.Put, clusterFact(cluster(c, fleet.Region(rapid.SampledFrom([]string{"eu", "us"}).Draw(t, "region")))))
 		case 1:
@@ -170,6 +170,12 @@ func anUpdate(t *rapid.T, now time.Time) fleet.Update {
 			p := fleet.DefaultPolicy()
 			p.Strategy, p.Origin = fleet.StrategyGeo, fleet.Origin{Kind: "TrafficPolicy", Name: fmt.Sprint(u.Source, c)}
 			u.Put = append(u.Put, fleet.NewFact("policy/"+c, &fleet.PolicyRule{Policy: p, Targets: []fleet.PolicyTarget{{Namespace: "default", Service: c}}}))
+		case 6:
+			u.Put = append(u.Put, policyFrom(u.Source, rapid.IntRange(0, 2).Draw(t, "hour"), rapid.SampledFrom([]fleet.Region{"eu", "us"}).Draw(t, "region")))
+		case 7:
+			u.Put = append(u.Put, zoneFrom(u.Source, names.Draw(t, "server")+"."))
+		case 8:
+			u.Gone = append(u.Gone, fleet.FactName{Kind: fleet.KindZone, Name: "shop.test."}, fleet.FactName{Kind: fleet.KindPolicy, Name: "default/cart"})
 		}
 	}
 	return u

@@ -35,6 +35,7 @@ func (b *book) markSubject(source string, d *dirt) {
 	for _, other := range b.about[subject(source)] {
 		for n, v := range b.sources[other].facts {
 			d.mark(n, v)
+			b.contend(n, d)
 		}
 	}
 }

@@ -172,6 +172,23 @@ func TestEditsTakeEffectAndARestartRemembers(t *testing.T) {
 	serving(t, c, func() { wantAnswer(t, c, "192.0.2.21") })
 }
 
+// A directory that is mounted late is awaited, and what it said before is served.
+func TestDirectoryThatIsNotThereYetIsAwaited(t *testing.T) {
+	c := aConfig(t)
+	c.watch = filepath.Join(c.watch, "not", "yet")
+	write(t, c, shopFiles)
+	serving(t, c, func() { wantAnswer(t, c, "192.0.2.20") })
+	if err := os.RemoveAll(filepath.Dir(c.watch)); err != nil {
+		t.Fatal(err)
+	}
+	serving(t, c, func() {
+		eventually(t, func() error { return metric(t, c, "meridian_hub_stale_sources 1") })
+		wantAnswer(t, c, "192.0.2.20")
+		write(t, c, strings.ReplaceAll(shopFiles, "192.0.2.20", "192.0.2.21"))
+		wantAnswer(t, c, "192.0.2.21")
+	})
+}
+
 func TestClusterRemovedWhileNobodyWatchedIsGone(t *testing.T) {
 	c := aConfig(t)
 	write(t, c, shopFiles)

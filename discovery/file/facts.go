@@ -14,55 +14,6 @@ import (
 	"github.com/meridian-lb/meridian/fleet"
 )
 
-// claims decides which object holds a name of a directory: a good one before one
-// that is only kept, then the first by file name. It is handed the directory's
-// files in their order.
-type claims struct {
-	by       map[identity]fleet.Origin
-	domains  map[string]fleet.Origin // of zones, which share names of facts
-	objects  []object
-	problems []fleet.Problem
-}
-
-func claim(files []*contents) *claims {
-	c := &claims{by: map[identity]fleet.Origin{}, domains: map[string]fleet.Origin{}}
-	for _, kept := range []bool{false, true} {
-		for _, f := range files {
-			for _, o := range f.objects {
-				if o.kept == kept {
-					c.take(o)
-				}
-			}
-		}
-	}
-	return c
-}
-
-func (c *claims) take(o object) {
-	if first, taken := c.by[o.id]; taken {
-		c.refuse(o, fmt.Sprintf("%s already holds this kind and name, and the first by file name counts; remove or rename one of them", place(first)))
-		return
-	}
-	if z, ok := o.value.(*fleet.Zone); ok {
-		if first, taken := c.domains[z.Name]; taken {
-			c.refuse(o, fmt.Sprintf("spec.domain: Zone %q at %s already is %s, and the first by file name counts; put the records into one of them", first.Name, place(first), z.Name))
-			return
-		}
-		c.domains[z.Name] = o.origin
-	}
-	c.by[o.id] = o.origin
-	c.objects = append(c.objects, o)
-}
-
-// refuse says that an object does not hold; one that is only kept goes silently.
-func (c *claims) refuse(o object, message string) {
-	if !o.kept {
-		c.problems = append(c.problems, fleet.Problem{About: o.origin, Reason: "DuplicateName", Message: message})
-	}
-}
-
-func place(o fleet.Origin) string { return fmt.Sprintf("%s:%d", o.File, o.Line) }
-
 // backends remembers what each service was made of, so that a service is
 // translated again only when one of its own objects was read anew.
 type backends map[fleet.ServiceName]made
@@ -73,10 +24,9 @@ type made struct {
 	problems []fleet.Problem
 }
 
-// facts makes the facts of a directory out of its files, but for problems, which
-// come beside, sorted.
-func facts(cluster string, files []*contents, before backends) (map[fleet.FactName]fleet.Value, []fleet.Problem, backends) {
-	c := claim(files)
+// facts makes the facts of a directory out of the objects that hold their names,
+// but for problems, which come beside, sorted.
+func facts(cluster string, c *claims, before backends) (map[fleet.FactName]fleet.Value, []fleet.Problem, backends) {
 	out := map[fleet.FactName]fleet.Value{}
 	problems := c.problems
 	put := func(name string, v fleet.Value) { out[fleet.FactName{Kind: v.Kind(), Name: name}] = v }
@@ -102,7 +52,7 @@ func facts(cluster string, files []*contents, before backends) (map[fleet.FactNa
 		}
 	}
 	for of, list := range parts {
-		if _, ok := c.by[identity{"Service", of.Namespace, of.Name}]; !ok {
+		if !c.serves(of) {
 			for _, o := range list {
 				problems = append(problems, fleet.Problem{About: o.origin, Reason: "NoService", Message: fmt.Sprintf(
 					"no Service %s stands in this directory, so nobody can ask for these endpoints; add it", of)})

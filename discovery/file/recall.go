@@ -48,7 +48,7 @@ func (s *site) recall(after map[fleet.FactName]fleet.Value) {
 func hold(remembered, after map[fleet.FactName]fleet.Value, broken map[string]bool) map[fleet.FactName]holding {
 	held := map[fleet.FactName]holding{}
 	for name, old := range remembered {
-		h := holding{value: old, file: originOf(old).File, first: after[name]}
+		h := holding{value: old, file: fleet.OriginOf(old).File, first: after[name]}
 		was, _ := old.(*fleet.Backend)
 		is, _ := h.first.(*fleet.Backend)
 		if h.first == nil && broken[h.file] || len(broken) > 0 && was != nil && is != nil && is.Size() < was.Size() {
@@ -56,22 +56,4 @@ func hold(remembered, after map[fleet.FactName]fleet.Value, broken map[string]bo
 		}
 	}
 	return held
-}
-
-func originOf(v fleet.Value) fleet.Origin {
-	switch v := v.(type) {
-	case *fleet.Cluster:
-		return v.Origin
-	case *fleet.Backend:
-		return v.Origin
-	case *fleet.RouteSet:
-		return v.Origin
-	case *fleet.PolicyRule:
-		return v.Policy.Origin
-	case *fleet.Zone:
-		return v.Origin
-	case *fleet.Certificate:
-		return v.Origin
-	}
-	return fleet.Origin{}
 }

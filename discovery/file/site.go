@@ -33,6 +33,8 @@ type site struct {
 	cluster string // or v1alpha1.HostCluster
 	source  string // of facts
 	files   map[string]*contents
+	nested  []fleet.Problem // of directories inside it
+	names   queues
 	made    backends
 
 	told  bool   // something whole was told
@@ -67,13 +69,14 @@ func (s *site) look(dir string, all bool, extra []fleet.Problem) (fleet.Update, 
 		return s.lost(err)
 	}
 	var files []*contents
-	problems := slices.Clone(extra)
+	problems := slices.Concat(extra, s.nested)
 	for _, name := range slices.Sorted(maps.Keys(s.files)) {
 		files = append(files, s.files[name])
 		problems = append(problems, s.files[name].problems...)
 	}
-	after, found, made := facts(s.cluster, files, s.made)
-	s.made = made
+	names := claim(files, s.names)
+	after, found, made := facts(s.cluster, names, s.made)
+	s.names, s.made = names.queues, made
 	s.recall(after)
 	byFile(after, append(problems, found...))
 	changed := renew(s.facts, after)
@@ -87,7 +90,7 @@ func (s *site) look(dir string, all bool, extra []fleet.Problem) (fleet.Update, 
 // lost says that the directory cannot be read. That is never a deletion: what
 // was told stays in force and becomes stale.
 func (s *site) lost(err error) (fleet.Update, bool) {
-	why := fmt.Sprintf("%v; what it said before stays in force, make it readable again", err)
+	why := fmt.Sprintf("%v; mend that, until then what was said before holds", err)
 	if s.stale == why {
 		return fleet.Update{}, false
 	}
@@ -99,6 +102,7 @@ func (s *site) lost(err error) (fleet.Update, bool) {
 // wrong with a file is a problem of that file.
 func (s *site) readAll(dir string, all bool) error {
 	var names []string
+	inside := strays{cluster: s.cluster}
 	if dir != "" {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -108,8 +112,12 @@ func (s *site) readAll(dir string, all bool) error {
 			if isManifest(e.Name()) && !e.IsDir() {
 				names = append(names, e.Name())
 			}
+			if !strings.HasPrefix(e.Name(), ".") && isDir(dir, e) {
+				inside.nested(filepath.Join(dir, e.Name()), s.path(e.Name()))
+			}
 		}
 	}
+	s.nested = inside.list()
 	for name := range s.files {
 		if _, there := slices.BinarySearch(names, name); !there {
 			delete(s.files, name)
@@ -141,6 +149,15 @@ func (s *site) readAll(dir string, all bool) error {
 func isManifest(name string) bool {
 	ext := filepath.Ext(name)
 	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml" || ext == ".json")
+}
+
+// isDir reports whether an entry of dir is a directory or a link to one.
+func isDir(dir string, e fs.DirEntry) bool {
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.IsDir()
+	}
+	info, err := os.Stat(filepath.Join(dir, e.Name()))
+	return err == nil && info.IsDir()
 }
 
 // bare is an error without the path, which the problem names already.

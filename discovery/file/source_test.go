@@ -191,7 +191,8 @@ func TestUnreadableIsStaleAndNotGone(t *testing.T) {
 	h.write("eu-1/shop.yaml", shop)
 	h.look()
 	dir := filepath.Join(h.root, "eu-1")
-	if err := os.Rename(dir, dir+".away"); err != nil {
+	away := filepath.Join(h.root, ".away")
+	if err := os.Rename(dir, away); err != nil {
 		t.Fatal(err)
 	}
 	h.write("eu-1", "a file where a directory was") // reading it as a directory fails for root too
@@ -201,7 +202,7 @@ func TestUnreadableIsStaleAndNotGone(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(dir+".away", dir); err != nil {
+	if err := os.Rename(away, dir); err != nil {
 		t.Fatal(err)
 	}
 	if u := h.look(); u.Stale != "" || !u.Whole || len(u.Put) != 1 {
@@ -282,8 +283,35 @@ func TestFirstFileByNameKeepsAName(t *testing.T) {
 	}
 }
 
+// A root that is not there yet is no reason to serve nothing of what is remembered.
+func TestMissingRootIsAwaitedWhereFactsAreRemembered(t *testing.T) {
+	before := newHouse(t)
+	before.write("eu-1/shop.yaml", shop)
+	remembered := before.look()
+	h := &house{t: t, root: filepath.Join(t.TempDir(), "clusters")}
+	var err error
+	h.s, err = New(Config{Dir: h.root, Instance: "i", Known: []fleet.Update{remembered}, Tell: func(_ context.Context, u fleet.Update) { h.told = append(h.told, u) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := h.look(); !strings.Contains(u.Stale, "no such file or directory") || u.Whole || u.Source != "i/file/eu-1" {
+		t.Fatalf("without a root: %+v", u)
+	}
+	if err := os.Mkdir(h.root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if u := h.look(); !strings.Contains(u.Stale, "about to be filled") || u.Whole {
+		t.Fatalf("a root that is about to be filled: %+v", u)
+	}
+	h.write("eu-1/shop.yaml", shop)
+	if u := h.look(); u.Stale != "" || !u.Whole || len(u.Put) != 1 {
+		t.Errorf("with its root: %+v", u)
+	}
+}
+
+// What only others have told is no reason to begin without a root.
 func TestMissingRootNamesTheRemedy(t *testing.T) {
-	_, err := New(Config{Dir: filepath.Join(t.TempDir(), "nowhere")})
+	_, err := New(Config{Dir: filepath.Join(t.TempDir(), "nowhere"), Instance: "i", Known: []fleet.Update{{Source: "j/file/eu-1"}, {Source: "i/operator"}}})
 	if err == nil || !strings.Contains(err.Error(), "make it") {
 		t.Errorf("%v", err)
 	}
@@ -378,6 +406,6 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("a problem that cannot be shown: %+v", p)
 			}
 		}
-		facts("eu-1", []*contents{{content: c}}, nil)
+		facts("eu-1", claim([]*contents{{content: c}}, nil), nil)
 	})
 }

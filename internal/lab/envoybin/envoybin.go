@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,11 +86,13 @@ type Finder struct {
 func (f *Finder) Find(ctx context.Context) (string, error) {
 	if f.Chosen != "" {
 		v, err := versionOf(ctx, f.Chosen)
-		if err != nil {
-			return "", fmt.Errorf("using the Envoy that $%s names: %w", Env, err)
-		}
-		if older(v, MinVersion) {
-			return "", fmt.Errorf("$%s names Envoy %s, which is older than %s: choose a newer one or unset it", Env, v, MinVersion)
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case err != nil:
+			return "", fmt.Errorf("$%s names %s, which %w; correct it or unset it", Env, f.Chosen, err)
+		case older(v, MinVersion):
+			return "", fmt.Errorf("$%s names Envoy %s, which is older than %s; choose a newer one or unset it", Env, v, MinVersion)
 		}
 		return f.Chosen, nil
 	}
@@ -153,7 +156,8 @@ func (f *Finder) say(format string, args ...any) {
 var versionLine = regexp.MustCompile(`version: [0-9a-f]+/(\d+\.\d+\.\d+)[^/]*/`)
 
 // versionOf runs the binary to ask for its version, "1.40.0". A binary built for
-// another machine or a missing library shows up here as an error.
+// another machine or a missing library shows up here as an error, which says what
+// is wrong of a binary that the caller names.
 func versionOf(ctx context.Context, binary string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -165,13 +169,31 @@ func versionOf(ctx context.Context, binary string) (string, error) {
 		out, err = exec.CommandContext(ctx, binary, "--version").CombinedOutput()
 	}
 	if err != nil {
-		return "", fmt.Errorf("asking %s for its version: %w%s", binary, err, toolbox.Quote(out))
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+			err = pe.Err // the caller names the path
+		}
+		return "", fmt.Errorf("cannot be run: %w%s", err, lastWords(out))
 	}
 	m := versionLine.FindSubmatch(out)
 	if m == nil {
-		return "", fmt.Errorf("asking %s for its version: its answer names none%s", binary, toolbox.Quote(out))
+		return "", errors.New("is no Envoy: its answer to --version names none")
 	}
 	return string(m[1]), nil
+}
+
+// lastWords are the last line of what a program printed before it failed, which
+// most often says why.
+func lastWords(out []byte) string {
+	const most = 200
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	last := strings.Join(strings.Fields(lines[len(lines)-1]), " ")
+	switch {
+	case last == "":
+		return ""
+	case len(last) > most:
+		last = strings.ToValidUTF8(last[:most], "") + "…"
+	}
+	return ", " + last
 }
 
 // older reports whether version a is older than b; both are "major.minor.patch".

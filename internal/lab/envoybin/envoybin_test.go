@@ -80,7 +80,7 @@ func TestFind(t *testing.T) {
 		{name: "one on the path that is too old", onPath: "1.35.9", err: "no Envoy found"},
 		{name: "the chosen one goes first", chosen: "1.37.1", installed: Version, want: "chosen"},
 		{name: "a chosen one that is too old is not passed over in silence", chosen: "1.9.0", installed: Version, err: "older than 1.36.0"},
-		{name: "a chosen one that is none", chosen: "none", installed: Version, err: "its answer names none"},
+		{name: "a chosen one that is none", chosen: "none", installed: Version, err: "names none"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -109,6 +109,35 @@ func TestFind(t *testing.T) {
 				t.Errorf("found %s, want the one in %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// A choice that cannot be used is refused in one short sentence that says what to do.
+func TestChosenThatIsNoEnvoy(t *testing.T) {
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "folder")
+	for name, program := range map[string]string{
+		"chatty": "#!/bin/sh\necho 'true (GNU coreutils) 9.1'\necho 'License GPLv3+: free software'\n",
+		"lame":   "#!/bin/sh\necho 'warning: one line'\necho 'libfoo.so.1 not found' >&2\nexit 127\n",
+		"mute":   "#!/bin/sh\nexit 3\n",
+	} {
+		writeProgram(t, filepath.Join(dir, name), program)
+	}
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for chosen, want := range map[string]string{
+		"missing": "cannot be run: no such file or directory",
+		"folder":  "cannot be run: permission denied",
+		"chatty":  "is no Envoy: its answer to --version names none",
+		"lame":    "cannot be run: exit status 127, libfoo.so.1 not found",
+		"mute":    "cannot be run: exit status 3",
+	} {
+		path := filepath.Join(dir, chosen)
+		want = "$" + Env + " names " + path + ", which " + want + "; correct it or unset it"
+		if _, err := (&Finder{Dir: dir, Chosen: path}).Find(t.Context()); err == nil || err.Error() != want {
+			t.Errorf("%s:\n got %v\nwant %s", chosen, err, want)
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ func (f *Finder) install(ctx context.Context) error {
 	}
 	v, err := versionOf(ctx, binary)
 	if err != nil {
-		return fmt.Errorf("the fetched Envoy does not run here (it needs glibc 2.31 or macOS 15, or newer): %w; set $%s to one that does", err, Env)
+		return fmt.Errorf("the fetched Envoy, which needs glibc 2.31 or macOS 15 or newer, %w; set $%s to one that does", err, Env)
 	}
 	if v != Version {
 		return fmt.Errorf("the fetched Envoy says it is %s", v)
