@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -56,10 +57,12 @@ spec:
   nameservers: [{name: ns1.example.com, addresses: [192.0.2.53]}]
 `
 
-// freePort is a port that was free for UDP and TCP a moment ago.
+// freePort is a port that was free for UDP and TCP a moment ago, on a loopback
+// address that nobody else is likely to look for one on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	host := netip.AddrFrom4([4]byte{127, byte(128 + rand.IntN(100)), byte(rand.IntN(256)), byte(1 + rand.IntN(250))})
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", netip.AddrPortFrom(host, 0).String())
 	if err != nil {
 		t.Fatal(err)
 	}
