@@ -125,6 +125,27 @@ func TestDrainExplainUndrain(t *testing.T) {
 	}
 }
 
+// A region whose clusters were drained one by one serves nobody, so it is not
+// listed as healthy, and the note says who drained it.
+func TestRegionDrainedClusterByCluster(t *testing.T) {
+	server := aDaemon(t)
+	if _, err := meridian(t, "drain", "cluster", "asia-east1", "--reason", "new kernel", "--server", server); err != nil {
+		t.Fatal(err)
+	}
+	out, err := meridian(t, "get", "regions", "--server", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "asia-east1") && (strings.Fields(line)[1] != "draining" || !strings.Contains(line, "new kernel")) {
+			t.Errorf("the region is listed as: %s", line)
+		}
+		if strings.HasPrefix(line, "europe-west1") && strings.Contains(line, "draining") {
+			t.Errorf("a region that nobody drained is listed as: %s", line)
+		}
+	}
+}
+
 func TestErrorsNameTheRemedy(t *testing.T) {
 	server := aDaemon(t)
 	for name, c := range map[string]struct {
