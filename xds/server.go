@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/meridian-lb/meridian/fleet"
@@ -198,13 +199,16 @@ func (s *Server) enter(node *corev3.Node) (*view, error) {
 }
 
 // open begins a stream, unless there are too many.
-func (s *Server) open(protocol string, ads, sotw bool) (*stream, error) {
+func (s *Server) open(ctx context.Context, protocol string, ads, sotw bool) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.room(); err != nil {
 		return nil, err
 	}
 	st := &stream{id: s.ids.Add(1), ads: ads, sotw: sotw, since: time.Now(), server: s}
+	if p, ok := peer.FromContext(ctx); ok {
+		st.from = p.Addr.String()
+	}
 	s.streams[st] = struct{}{}
 	s.metrics.streams.WithLabelValues(protocol).Inc()
 	return st, nil

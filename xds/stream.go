@@ -34,6 +34,7 @@ type stream struct {
 	ads    bool
 	sotw   bool
 	since  time.Time
+	from   string // address of the peer; empty when the transport knows none
 	server *Server
 
 	mu        sync.Mutex

@@ -49,7 +49,7 @@ func (d *daemon) ready() error {
 func (d *daemon) connected() []admin.GatewayInfo {
 	var list []admin.GatewayInfo
 	for _, n := range d.xdsServer.Connected() {
-		g := admin.GatewayInfo{Node: n.ID, View: n.View, Since: n.Since, Refused: refusals(n)}
+		g := admin.GatewayInfo{Node: n.ID, Zone: n.Zone, View: n.View, Address: n.Address, Version: n.Version, Since: n.Since, Refused: refusals(n)}
 		if v, err := render.ParseKey(n.View); err == nil {
 			g.Region = v.Region
 		}

@@ -13,7 +13,14 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/miekg/dns"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	adminv1 "github.com/meridian-lb/meridian/api/admin/v1"
 )
 
 const shopFiles = `apiVersion: meridian.dev/v1alpha1
@@ -184,6 +191,52 @@ func TestClusterRemovedWhileNobodyWatchedIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	serving(t, c, func() { eventually(t, func() error { return metric(t, c, `meridian_probe_targets 1`) }) })
+}
+
+// Who lists the Envoys reads where each stands, where it connects from and
+// which release it is.
+func TestConnectedEnvoysSayWhereTheyStand(t *testing.T) {
+	c := aConfig(t)
+	c.xds, c.admin = freePort(t), freePort(t)
+	write(t, c, shopFiles)
+	serving(t, c, func() {
+		conn, err := grpc.NewClient(c.xds, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		envoy, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		node := &corev3.Node{
+			Id: "envoy-7", Locality: &corev3.Locality{Region: "europe-west1", Zone: "europe-west1-b"}, UserAgentName: "envoy",
+			UserAgentVersionType: &corev3.Node_UserAgentBuildVersion{UserAgentBuildVersion: &corev3.BuildVersion{Version: &typev3.SemanticVersion{MajorNumber: 1, MinorNumber: 39, Patch: 2}}},
+		}
+		if err := envoy.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: "type.googleapis.com/envoy.config.cluster.v3.Cluster"}); err != nil {
+			t.Fatal(err)
+		}
+		asked, err := grpc.NewClient(c.admin, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer asked.Close()
+		eventually(t, func() error {
+			a, err := adminv1.NewAdminClient(asked).ListGateways(t.Context(), &adminv1.ListGatewaysRequest{})
+			if err != nil {
+				return err
+			}
+			if len(a.GetGateways()) != 1 {
+				return fmt.Errorf("%d Envoys are listed, want 1", len(a.GetGateways()))
+			}
+			g := a.GetGateways()[0]
+			from, err := netip.ParseAddrPort(g.GetAddress())
+			if err != nil || !from.Addr().IsLoopback() || g.GetNode() != "envoy-7" || g.GetRegion() != "europe-west1" || g.GetZone() != "europe-west1-b" || g.GetVersion() != "1.39.2" {
+				return fmt.Errorf("listed as %v (%w)", g, err)
+			}
+			return nil
+		})
+	})
 }
 
 // metric wants a line among the metrics.
