@@ -139,7 +139,7 @@ func (w *walk) steer(name, host string) {
 		w.m.ede = miekg.ExtendedErrorCodeStaleAnswer
 	}
 	switch {
-	case w.qtype == miekg.TypeHTTPS && s.region != "":
+	case w.qtype == miekg.TypeHTTPS && s.tls != 0:
 		w.m.region = s.region
 		w.m.answer = append(w.m.answer, binding(name, s))
 	case len(list) > 0:
@@ -157,11 +157,18 @@ func (w *walk) steer(name, host string) {
 	}
 }
 
+// httpsPort is that of URLs which name none (RFC 9110 §4.2.2).
+const httpsPort = 443
+
 // binding is the HTTPS record of a host served over TLS (RFC 9460): the same
-// name, HTTP/2 and HTTP/1.1, and the addresses that A and AAAA would tell.
+// name, HTTP/2 and HTTP/1.1, the port where it is another than expected, and the
+// addresses that A and AAAA would tell.
 func binding(name string, s steered) miekg.RR {
 	rr := &miekg.HTTPS{SVCB: miekg.SVCB{Hdr: header(name, miekg.TypeHTTPS, s.ttl), Priority: 1, Target: "."}}
 	rr.Value = append(rr.Value, &miekg.SVCBAlpn{Alpn: []string{"h2", "http/1.1"}})
+	if s.tls != httpsPort {
+		rr.Value = append(rr.Value, &miekg.SVCBPort{Port: s.tls})
+	}
 	if len(s.v4) > 0 {
 		hint := &miekg.SVCBIPv4Hint{}
 		for _, a := range s.v4 {

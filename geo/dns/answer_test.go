@@ -58,6 +58,8 @@ func TestAnswer(t *testing.T) {
 			`NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" ipv4hint="198.51.100.1,198.51.100.2" ipv6hint="2001:db8:e::1"`},
 		{"HTTPS hints of a region without IPv6", "www.example.test.", "HTTPS", inAsia,
 			`NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" ipv4hint="198.51.100.21"`},
+		{"HTTPS of a region whose gateways speak TLS at another port says which", "www.example.test.", "HTTPS", inStates,
+			`NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" port="8443" ipv4hint="198.51.100.11" ipv6hint="2001:db8:a::1"`},
 		{"no HTTPS for a host without TLS", "plain.example.test.", "HTTPS", inEurope, "NOERROR aa" + no},
 		{"fixed records stand beside a host", "www.example.test.", "TXT", inEurope, "NOERROR aa\nwww.example.test. 3600 TXT \"beside the host\""},
 		{"a type that nobody has", "www.example.test.", "MX", inEurope, "NOERROR aa" + no},
@@ -126,6 +128,35 @@ func TestAliasLoopIsBounded(t *testing.T) {
 	m := answer(testTable(t), questionOf("loop.example.test.", "A"), whose(nil, inEurope, locate))
 	if m.rcode != miekg.RcodeSuccess || len(m.answer) != maxChain+1 {
 		t.Errorf("got rcode %d with %d records, want NOERROR with %d", m.rcode, len(m.answer), maxChain+1)
+	}
+}
+
+// An HTTPS record promises that every address of the answer takes TLS at one
+// port, so it is given only where this holds.
+func TestNoHTTPSWhereGatewaysDoNotAgreeOnTLS(t *testing.T) {
+	for about, tc := range map[string]struct {
+		ports [3]uint16 // of Europe's gateways
+		sick  int       // gateway that is unhealthy; -1: none
+		want  string
+	}{
+		"no gateway speaks TLS":                    {[3]uint16{}, -1, "NOERROR aa\nauthority example.test. 30 SOA"},
+		"one gateway does not":                     {[3]uint16{443, 0, 443}, -1, "NOERROR aa\nauthority example.test. 30 SOA"},
+		"they use different ports":                 {[3]uint16{443, 8443, 443}, -1, "NOERROR aa\nauthority example.test. 30 SOA"},
+		"the one that does not is not told":        {[3]uint16{443, 0, 443}, 1, `NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" ipv4hint="198.51.100.1" ipv6hint="2001:db8:e::1"`},
+		"the only one at another port is not told": {[3]uint16{8443, 443, 8443}, 1, `NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" port="8443" ipv4hint="198.51.100.1" ipv6hint="2001:db8:e::1"`},
+	} {
+		snap := testSnapshot()
+		eu := edge("eu", europe)
+		for i := range eu.Gateways {
+			eu.Gateways[i].TLSPort = tc.ports[i]
+			if i == tc.sick {
+				eu.Gateways[i].Health.State = fleet.Unhealthy
+			}
+		}
+		snap.World.Edges[1] = eu
+		if got := say(answer(tableOf(t, snap), questionOf("www.example.test.", "HTTPS"), whose(nil, inEurope, locate))); got != tc.want {
+			t.Errorf("%s:\n got: %s\nwant: %s", about, got, tc.want)
+		}
 	}
 }
 

@@ -136,6 +136,7 @@ func (n *names) addHost(h fleet.Host) (complaints []string) {
 type steered struct {
 	region  fleet.Region // empty: no region may serve
 	v4, v6  []netip.Addr // of this one region
+	tls     uint16       // port at which all of them serve TLS; 0: none
 	ttl     uint32       // seconds
 	stale   bool         // the region's endpoints are those last told; their source has lost touch
 	place   bool         // the choice depends on the client's place
@@ -156,7 +157,7 @@ func (t *Table) steer(host string, c client) steered {
 	if !ok {
 		return s
 	}
-	s.region = choice.Region
+	s.region, s.tls = choice.Region, t.plan.TLSPort(choice.Region)
 	s.stale = slices.ContainsFunc(choice.Reasons, func(r steer.Reason) bool { return r.Code == steer.ReasonStale })
 	for _, a := range t.plan.Addresses(choice.Region) {
 		if a = a.Unmap(); a.Is4() {
