@@ -239,6 +239,56 @@ func TestConnectedEnvoysSayWhereTheyStand(t *testing.T) {
 	})
 }
 
+// problems lists the reasons of all problems with the objects they are about.
+func problems(t *testing.T, c config) (map[string]string, error) {
+	t.Helper()
+	conn, err := grpc.NewClient(c.admin, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	a, err := adminv1.NewAdminClient(conn).ListProblems(t.Context(), &adminv1.ListProblemsRequest{})
+	found := map[string]string{}
+	for _, p := range a.GetProblems() {
+		found[p.GetReason()] = p.GetKind() + " " + p.GetName()
+	}
+	return found, err
+}
+
+// What DNS finds wrong reaches the authors, and is forgotten when it is mended,
+// even while nobody was running.
+func TestFaultsThatDNSFindsAreProblems(t *testing.T) {
+	c := aConfig(t)
+	c.admin = freePort(t)
+	// The host has a fixed address too, and another one lies below a delegation.
+	host := "  - host: shop.example.com\n    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}\n"
+	faulty := strings.Replace(shopFiles, host, host+strings.ReplaceAll(host, "shop.example", "shop.child.example"), 1) +
+		"  records:\n  - {name: shop, type: A, data: 203.0.113.7}\n  - {name: child, type: NS, data: ns.elsewhere.test}\n"
+	write(t, c, faulty)
+	want := map[string]string{"RecordBesideHost": "Zone example.com", "HostDelegated": "Ingress shop"}
+	serving(t, c, func() {
+		eventually(t, func() error {
+			got, err := problems(t, c)
+			for reason, about := range want {
+				if got[reason] != about {
+					return fmt.Errorf("problems are %v (%w), want %v", got, err, want)
+				}
+			}
+			return nil
+		})
+		wantAnswer(t, c, "192.0.2.20")
+	})
+	write(t, c, shopFiles)
+	serving(t, c, func() {
+		eventually(t, func() error {
+			if got, err := problems(t, c); err != nil || got["RecordBesideHost"] != "" || got["HostDelegated"] != "" {
+				return fmt.Errorf("problems are %v (%w), want none of %v", got, err, want)
+			}
+			return nil
+		})
+	})
+}
+
 // metric wants a line among the metrics.
 func metric(t *testing.T, c config, line string) error {
 	t.Helper()

@@ -215,26 +215,41 @@ func TestDrainedRegionIsNotTold(t *testing.T) {
 	}
 }
 
-func TestConflictsAreComplained(t *testing.T) {
+// Each fault is its author's: a record that gives way is the Zone's, a host that
+// is not answered for the route's.
+func TestConflictsAreProblems(t *testing.T) {
 	snap := testSnapshot()
 	z := testZone()
+	z.Origin = fleet.Origin{Kind: "Zone", Name: "example.test"}
 	z.Records = append(z.Records,
 		fleet.Record{Name: "www.example.test.", Type: "A", Data: "203.0.113.66"},
 		fleet.Record{Name: "plain.example.test.", Type: "CNAME", Data: "fixed.example.test."},
 		fleet.Record{Name: "bad.example.test.", Type: "A", Data: "not an address"},
 		fleet.Record{Name: "away.other.test.", Type: "A", Data: "203.0.113.67"})
 	snap.Zones = []fleet.Zone{z}
-	addHosts(snap, host("app.child.example.test", "web", false), host("ns1.example.test", "web", false))
+	route := func(name string) fleet.Host {
+		h := host(name, "web", false)
+		h.Routes[0].Origin = fleet.Origin{Kind: "Ingress", Name: name}
+		return h
+	}
+	addHosts(snap, route("app.child.example.test"), route("ns1.example.test"), route(strings.Repeat("x", 64)+".example.test"))
 	var b builder
-	table, complaints := b.build(steer.New(snap))
-	all := strings.Join(complaints, "\n")
-	for _, part := range []string{
-		`host "www.example.test" is steered, so the fixed A record`, `host "plain.example.test" is steered, so the fixed CNAME record`,
-		"record bad.example.test. A of zone example.test. is left out", "lies outside the zone",
-		`delegates child.example.test. to other name servers`, `host "ns1.example.test" is also a name server`,
-	} {
-		if !strings.Contains(all, part) {
-			t.Errorf("nobody complained of %q in:\n%s", part, all)
+	table := b.build(steer.New(snap))
+	want := []struct{ about, reason, message string }{
+		{"Ingress app.child.example.test", ReasonHostDelegated, "delegates child.example.test. to other name servers"},
+		{"Zone example.test", ReasonRecordBesideHost, `host "plain.example.test" is steered, so the fixed CNAME record`},
+		{"Zone example.test", ReasonRecordBesideHost, `host "www.example.test" is steered, so the fixed A record`},
+		{"Zone example.test", ReasonRecordLeftOut, "lies outside the zone"},
+		{"Zone example.test", ReasonRecordLeftOut, "record bad.example.test. A of zone example.test. is left out"},
+		{"Ingress ns1.example.test", ReasonHostNameserver, `host "ns1.example.test" is also a name server`},
+		{"Ingress " + strings.Repeat("x", 64) + ".example.test", ReasonHostName, "is not a domain name"},
+	}
+	if len(b.problems) != len(want) {
+		t.Errorf("%d problems, want %d: %v", len(b.problems), len(want), b.problems)
+	}
+	for i, p := range b.problems {
+		if i < len(want) && (p.About.String() != want[i].about || p.Reason != want[i].reason || !strings.Contains(p.Message, want[i].message)) {
+			t.Errorf("problem %d is %v, want %v", i, p, want[i])
 		}
 	}
 	for name, want := range map[string]string{
@@ -295,10 +310,10 @@ func TestNamesAreSharedAndSerialIsTheContent(t *testing.T) {
 	serial := func(tb *Table) uint32 { return tb.names.zones["example.test."].soa.Serial }
 	var b builder
 	snap := testSnapshot()
-	first, _ := b.build(steer.New(snap))
+	first := b.build(steer.New(snap))
 	sick := *snap
 	sick.World = &fleet.World{Edges: snap.World.Edges[1:], Latency: fleet.Latency{}}
-	second, _ := b.build(steer.New(&sick))
+	second := b.build(steer.New(&sick))
 	if first.names != second.names {
 		t.Error("names were built again although zones and routes did not change")
 	}
@@ -307,7 +322,7 @@ func TestNamesAreSharedAndSerialIsTheContent(t *testing.T) {
 	}
 	more := testSnapshot()
 	addHosts(more, host("aaa.example.test", "web", false))
-	third, _ := b.build(steer.New(more))
+	third := b.build(steer.New(more))
 	if serial(third) == serial(first) {
 		t.Error("a new host did not change the serial")
 	}

@@ -154,9 +154,9 @@ func locate(a netip.Addr) fleet.Location {
 func tableOf(t testing.TB, snap *fleet.Snapshot) *Table {
 	t.Helper()
 	var b builder
-	table, complaints := b.build(steer.New(snap))
-	for _, c := range complaints {
-		t.Errorf("unexpected complaint: %s", c)
+	table := b.build(steer.New(snap))
+	for _, p := range b.problems {
+		t.Errorf("unexpected problem: %v", p)
 	}
 	return table
 }
