@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"slices"
+
 	miekg "github.com/miekg/dns"
 
 	"github.com/meridian-lb/meridian/fleet"
@@ -47,11 +49,16 @@ func answer(t *Table, q query, c client) message {
 	}
 	w := &walk{t: t, z: z, c: c, qtype: q.qtype, m: message{aa: true, ede: noEDE}}
 	name := q.name
+	var keys []string // that the chain has come by
 	for range maxChain + 1 {
 		key := lower(name)
 		if t.names.zone(key, q.qtype) != z {
 			break // the rest of the chain is somebody else's, or another zone's
 		}
+		if slices.Contains(keys, key) {
+			break // a circle, which ends where it began
+		}
+		keys = append(keys, key)
 		if name = w.step(name, key); name == "" {
 			break
 		}
