@@ -22,6 +22,8 @@ type message struct {
 	scope  uint8        // for the ECS option, if one was sent
 	ede    uint16       // RFC 8914; noEDE for none
 	region fleet.Region // whose addresses the answer holds; empty for fixed ones
+	host   string       // of the routes, that was steered; empty: none was
+	zone   string       // that answers; empty: none of ours
 }
 
 // noEDE stands for "no extended error", since 0 is one.
@@ -47,7 +49,7 @@ func answer(t *Table, q query, c client) message {
 	if z == nil {
 		return failure(miekg.RcodeRefused, miekg.ExtendedErrorCodeNotAuthoritative)
 	}
-	w := &walk{t: t, z: z, c: c, qtype: q.qtype, m: message{aa: true, ede: noEDE}}
+	w := &walk{t: t, z: z, c: c, qtype: q.qtype, m: message{aa: true, ede: noEDE, zone: z.name}}
 	name := q.name
 	var keys []string // that the chain has come by
 	for range maxChain + 1 {
@@ -132,6 +134,7 @@ func (w *walk) data(name string, n *node, host string) {
 // steer answers with the addresses of the one region that the plan chooses.
 func (w *walk) steer(name, host string) {
 	s := w.t.steer(host, w.c)
+	w.m.host = host
 	list, possible := s.v4, w.t.has4
 	switch w.qtype {
 	case miekg.TypeAAAA:

@@ -19,7 +19,7 @@ func Floors() []Floor {
 		{Path: "discovery/peer", Level: 3, MayImport: []string{"fleet", "api/..."}},
 		{Path: "health/probe", Level: 3, MayImport: []string{"fleet"}},
 		{Path: "geo/geoip", Level: 3, MayImport: []string{"fleet"}},
-		{Path: "geo/dns", Level: 3, PureFiles: []string{"answer.go"}, MayImport: []string{"fleet", "geo/steer"}},
+		{Path: "geo/dns", Level: 3, PureFiles: []string{"answer.go", "problem.go", "resolve.go"}, MayImport: []string{"fleet", "geo/steer"}},
 		{Path: "xds/resource", Level: 3, MayImport: []string{"fleet"}},
 		{Path: "xds/render", Level: 3, Pure: true, MayImport: []string{"fleet", "geo/steer", "xds/resource"}},
 		{Path: "xds/bootstrap", Level: 3, MayImport: []string{"fleet", "xds/resource"}},
