@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/meridian-lb/meridian/admin"
 	"github.com/meridian-lb/meridian/fleet"
@@ -20,7 +21,7 @@ func (d *daemon) people() (func(*steer.Plan), error) {
 		return nil, err
 	}
 	server := admin.New(admin.Config{
-		Listener: l, Instance: d.instance, Region: fleet.Region(d.region), Locate: d.locator.Locate,
+		Listener: l, Instance: d.instance, Region: fleet.Region(d.region), Resolve: d.resolve,
 		Order: d.order, Source: d.source("operator"), Gateways: d.connected, Log: d.log, Registerer: d.registry,
 	})
 	local, err := listen("--debug", d.debug)
@@ -30,6 +31,11 @@ func (d *daemon) people() (func(*steer.Plan), error) {
 	d.tasks = append(d.tasks, server.Run,
 		func(ctx context.Context) error { return admin.ServeDebug(ctx, local, d.registry, d.ready) })
 	return server.Update, nil
+}
+
+// resolve says what our own name server answers.
+func (d *daemon) resolve(host string, client netip.Addr) admin.Resolution {
+	return admin.Resolution(d.dnsServer.Resolve(host, client))
 }
 
 // ready says what this process still waits for.
