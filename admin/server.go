@@ -60,11 +60,10 @@ type Config struct {
 	Instance string       // name of this daemon
 	Region   fleet.Region // where it stands, for round-trip times from here
 
-	// Locate says where a client is; nil: nobody knows.
-	Locate func(netip.Addr) fleet.Location
-	// TruncateV4 and TruncateV6 are the prefix lengths at which DNS tells clients
-	// apart. 0 means 24 and 56.
-	TruncateV4, TruncateV6 int
+	// Resolve says what the name server of this daemon answers a resolver that
+	// asks for the addresses of a host (lower case, without the last dot) for a
+	// client. Nil: there is no name server, and nothing can be explained.
+	Resolve func(host string, client netip.Addr) Resolution
 
 	// Order takes an order and returns when it is in force and would survive a crash.
 	Order    func(context.Context, fleet.Update) error
@@ -108,15 +107,6 @@ type Server struct {
 
 // New makes a server without a plan. Nothing is served before Run.
 func New(c Config) *Server {
-	if c.TruncateV4 == 0 {
-		c.TruncateV4 = 24
-	}
-	if c.TruncateV6 == 0 {
-		c.TruncateV6 = 56
-	}
-	if c.Locate == nil {
-		c.Locate = func(netip.Addr) fleet.Location { return fleet.Location{Layer: "default"} }
-	}
 	if c.Gateways == nil {
 		c.Gateways = func() []GatewayInfo { return nil }
 	}
@@ -231,7 +221,11 @@ func (s *Server) plan() (*steer.Plan, error) {
 	if p := s.newest.Load().plan; p != nil {
 		return p, nil
 	}
-	return nil, status.Error(codes.Unavailable, "this daemon has no plan yet; ask again in a moment")
+	return nil, noPlan()
+}
+
+func noPlan() error {
+	return status.Error(codes.Unavailable, "this daemon has no plan yet; ask again in a moment")
 }
 
 func (s *Server) setHealth(name string, serving bool) {

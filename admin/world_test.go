@@ -173,6 +173,32 @@ type desk struct {
 	keeper *keeper
 	log    *lines
 	stop   func()
+	said   map[string]Resolution // by host: what DNS says of names that are not steered
+}
+
+// resolve is a name server of one zone, "example.", with the hosts of the routes in it.
+func (d *desk) resolve(host string, client netip.Addr) Resolution {
+	p := d.newest.Load().plan
+	if r, ok := d.said[host]; ok {
+		r.Plan = p
+		return r
+	}
+	bits := 56
+	if client.Is4() {
+		bits = 24
+	}
+	r := Resolution{Plan: p, Code: "NXDOMAIN", Zone: "example."}
+	r.Prefix, _ = client.Prefix(bits)
+	r.Location = locate(r.Prefix.Addr())
+	if h, ok := p.Routes.Host(host); !ok || h.Name == "" {
+		return r
+	}
+	decided, _ := p.ForHost(steer.Client(r.Location, r.Prefix), host)
+	r.Code, r.Host, r.TTL = "NOERROR", host, decided.TTL
+	if c, ok := decided.Choice(); ok {
+		r.Region, r.Addrs = c.Region, p.Addresses(c.Region)
+	}
+	return r
 }
 
 // open starts a server in eu, without a plan; change may alter its config.
@@ -181,7 +207,7 @@ func open(t *testing.T, change func(*Config)) *desk {
 	lis := bufconn.Listen(1 << 20)
 	d := &desk{keeper: &keeper{}, log: &lines{}}
 	c := Config{
-		Listener: lis, Instance: "eu-1", Region: "eu", Locate: locate, Order: d.keeper.Order, Source: "eu-1/admin",
+		Listener: lis, Instance: "eu-1", Region: "eu", Resolve: d.resolve, Order: d.keeper.Order, Source: "eu-1/admin",
 		Log: slog.New(slog.NewTextHandler(d.log, nil)),
 	}
 	if change != nil {

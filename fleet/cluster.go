@@ -83,7 +83,7 @@ type Edge struct {
 	Clusters []*Cluster    // sorted by name, never empty
 	Gateways []GatewayView // of all its clusters, sorted by address
 	Health   Verdict       // of the region: the best of its gateways not in draining clusters; Unknown without any
-	Drain    string        // why the whole region is draining; empty: it is not
+	Drain    string        // why the whole region is draining, by one order or cluster by cluster; empty: it is not
 }
 
 // GatewayView is a gateway with what is known of it.

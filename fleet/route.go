@@ -88,7 +88,7 @@ func (t PathType) String() string {
 // Match says which requests of a host a route takes.
 type Match struct {
 	Type PathType
-	Path string // begins with "/"; a prefix carries no "/" at its end, but "/" itself
+	Path string // in the form of NormalPath; a prefix carries no "/" at its end, but "/" itself
 }
 
 // Takes reports whether the path (without query) matches.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridian-lb/meridian/fleet"
@@ -113,9 +114,7 @@ func addCluster(edges []*fleet.Edge, c *fleet.Cluster) []*fleet.Edge {
 
 // finishEdge fills in the front doors, their health and the region's drain.
 func finishEdge(e *fleet.Edge, drains []fleet.Drain, verdicts map[netip.AddrPort]fleet.Verdict) {
-	if d, on := ordered(drains, fleet.ScopeRegion, string(e.Region)); on {
-		e.Drain = drainText(d)
-	}
+	e.Drain = whyDraining(e, drains)
 	var serving, all []fleet.Verdict
 	for _, c := range e.Clusters {
 		for _, g := range c.Gateways {
@@ -136,6 +135,32 @@ func finishEdge(e *fleet.Edge, drains []fleet.Drain, verdicts map[netip.AddrPort
 	slices.SortFunc(e.Gateways, func(a, b fleet.GatewayView) int {
 		return cmp.Or(a.Front().Compare(b.Front()), cmp.Compare(a.Cluster, b.Cluster))
 	})
+}
+
+// maxDrained bounds how many clusters a region's drain names.
+const maxDrained = 3
+
+// whyDraining says why a region as a whole is draining: by an order about it, or
+// because every one of its clusters drains; empty: it is not.
+func whyDraining(e *fleet.Edge, drains []fleet.Drain) string {
+	if d, on := ordered(drains, fleet.ScopeRegion, string(e.Region)); on {
+		return drainText(d)
+	}
+	var list []string
+	for _, c := range e.Clusters {
+		if !c.Draining {
+			return ""
+		}
+		why := "by its own object"
+		if d, on := ordered(drains, fleet.ScopeCluster, c.Name); on {
+			why = drainText(d)
+		}
+		list = append(list, c.Name+" "+why)
+	}
+	if more := len(list) - maxDrained; more > 0 {
+		list = append(list[:maxDrained], fmt.Sprintf("and %d more", more))
+	}
+	return "cluster by cluster: " + strings.Join(list, ", ")
 }
 
 func drainText(d fleet.Drain) string {

@@ -2,13 +2,19 @@ package xds
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
 // Node is a connected Envoy.
 type Node struct {
 	ID       string
+	Zone     string // that it says it stands in; empty when it says none
+	Address  string // where it connects from; empty when unknown
+	Version  string // of the Envoy, "1.39.2"; empty when it does not say
 	View     string
 	Protocol string // "delta" or "sotw"
 	Since    time.Time
@@ -56,7 +62,10 @@ func (st *stream) describe() (Node, bool) {
 	}
 	st.view.mu.RLock()
 	defer st.view.mu.RUnlock()
-	n := Node{ID: st.node.GetId(), View: st.view.name, Protocol: st.protocol(), Since: st.since}
+	n := Node{
+		ID: st.node.GetId(), Zone: st.node.GetLocality().GetZone(), Address: st.from, Version: release(st.node),
+		View: st.view.name, Protocol: st.protocol(), Since: st.since,
+	}
 	for _, w := range st.watches {
 		n.Types = append(n.Types, Subscription{
 			TypeURL:   w.typeURL,
@@ -69,6 +78,14 @@ func (st *stream) describe() (Node, bool) {
 		})
 	}
 	return n, true
+}
+
+// release is the version that a node says it is.
+func release(n *corev3.Node) string {
+	if v := n.GetUserAgentBuildVersion().GetVersion(); v != nil {
+		return fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
+	}
+	return n.GetUserAgentVersion()
 }
 
 func (st *stream) protocol() string {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/meridian-lb/meridian/fleet"
@@ -213,6 +214,9 @@ func (s *Server) open(ctx context.Context, protocol string, ads, sotw bool) (*st
 		return nil, err
 	}
 	st := &stream{id: s.ids.Add(1), ads: ads, sotw: sotw, since: time.Now(), server: s, bearer: who}
+	if p, ok := peer.FromContext(ctx); ok {
+		st.from = p.Addr.String()
+	}
 	s.streams[st] = struct{}{}
 	s.metrics.streams.WithLabelValues(protocol).Inc()
 	return st, nil

@@ -35,6 +35,7 @@ type stream struct {
 	ads    bool
 	sotw   bool
 	since  time.Time
+	from   string // address of the peer; empty when the transport knows none
 	server *Server
 	bearer trust.Identity // of the connection
 

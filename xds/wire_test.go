@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -145,7 +144,7 @@ func TestPushAllocations(t *testing.T) {
 	mustPublish(t, s, "v", all)
 	crowd := make([]pushed, subscribers)
 	for i := range crowd {
-		st, err := s.open(context.Background(), "delta", true, false)
+		st, err := s.open(t.Context(), "delta", true, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +182,7 @@ func TestPushAllocations(t *testing.T) {
 func TestCancelledWatchIsSilent(t *testing.T) {
 	s := newServer(t, nil)
 	mustPublish(t, s, "v", resource.Delta{Put: []resource.Resource{endpoints(t, "a", 0)}})
-	st, err := s.open(context.Background(), "delta", true, false)
+	st, err := s.open(t.Context(), "delta", true, false)
 	if err != nil {
 		t.Fatal(err)
 	}

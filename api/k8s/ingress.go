@@ -2,6 +2,7 @@ package k8s
 
 import (
 	"cmp"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -226,6 +227,8 @@ func (t *translation) match(path string, p networkingv1.HTTPIngressPath) (fleet.
 	}
 	if fault := badPath(m.Path); fault != "" {
 		t.Add(path+".path", "%s %s", field.Quote(m.Path), fault)
+	} else {
+		m.Path, _ = fleet.NormalPath(m.Path)
 	}
 	if m.Type == fleet.PathPrefix && m.Path != "/" {
 		m.Path = strings.TrimSuffix(m.Path, "/")
@@ -233,9 +236,11 @@ func (t *translation) match(path string, p networkingv1.HTTPIngressPath) (fleet.
 	return m, t.Count() == before
 }
 
-// badPath says why a path can match nothing: gateways compare normalised paths.
+// badPath says why a path cannot be meant as it is written, though gateways would
+// see another one; empty: it only may have to be encoded otherwise.
 func badPath(p string) string {
 	lower := strings.ToLower(p)
+	_, unescape := url.PathUnescape(p)
 	switch {
 	case !strings.HasPrefix(p, "/"):
 		return "does not begin with '/'; put one before it"
@@ -245,9 +250,13 @@ func badPath(p string) string {
 		return "has characters that a path cannot carry; percent-encode them, and leave the query out"
 	case strings.Contains(p, "//"), strings.Contains(lower, "%2f"), strings.Contains(lower, "%5c"), strings.Contains(lower, "%00"):
 		return "has an empty element or an encoded slash, which gateways never see; write plain elements"
+	case strings.Contains(p, `\`):
+		return "has a backslash, which gateways take for a slash; write '/'"
+	case unescape != nil:
+		return "has a '%' that encodes nothing, which gateways refuse; write %25"
 	}
 	for element := range strings.SplitSeq(strings.ReplaceAll(lower, "%2e", "."), "/") {
-		if element == "." || element == ".." {
+		if element, _, _ = strings.Cut(element, ";"); element == "." || element == ".." {
 			return "has the element '.' or '..', which gateways resolve before they compare; write the path that is meant"
 		}
 	}

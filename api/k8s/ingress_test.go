@@ -90,6 +90,8 @@ func TestRouteFaults(t *testing.T) {
 		"exact without path":  {rule("a.com", "{pathType: Exact, "+ok+"}"), 1, []string{"spec.rules[1].http.paths[0].path: begin with"}},
 		"unknown type":        {rule("a.com", "{pathType: Regex, path: /, "+ok+"}"), 1, []string{"spec.rules[1].http.paths[0].pathType: choose Exact"}},
 		"dots":                {rule("a.com", "{path: /a/../b, "+ok+"}, {path: /a/%2E%2e, "+ok+"}, {path: //a, "+ok+"}, {path: '/a?b', "+ok+"}"), 1, []string{"spec.rules[1].http.paths[0].path: resolve", "spec.rules[1].http.paths[1].path: resolve", "spec.rules[1].http.paths[2].path: plain elements", "spec.rules[1].http.paths[3].path: percent-encode"}},
+		"never seen":          {rule("a.com", `{path: '/a\b', pathType: Prefix, `+ok+"}, {path: '/%', pathType: Exact, "+ok+"}, {path: /a%00, "+ok+"}, {path: /..;x/a, "+ok+"}, {path: /a%5Cb, "+ok+"}, {path: '/%%61%61', pathType: Exact, "+ok+"}"), 1, []string{"spec.rules[1].http.paths[0].path: backslash", "spec.rules[1].http.paths[1].path: write %25", "spec.rules[1].http.paths[2].path: encoded slash", "spec.rules[1].http.paths[3].path: resolve", "spec.rules[1].http.paths[4].path: encoded slash", "spec.rules[1].http.paths[5].path: write %25"}},
+		"same path encoded":   {rule("good.example.com", "{path: /%61, "+ok+"}, {path: /a, backend: {service: {name: other, port: {number: 80}}}}"), 2, []string{"spec.rules[1].http.paths[1].path: already goes elsewhere"}},
 		"resource":            {rule("a.com", "{path: /, backend: {resource: {kind: Bucket, name: x}}}"), 1, []string{"spec.rules[1].http.paths[0].backend.resource: only services"}},
 		"no service":          {rule("a.com", "{path: /, backend: {}}"), 1, []string{"spec.rules[1].http.paths[0].backend.service: missing"}},
 		"no port":             {rule("a.com", "{path: /, backend: {service: {name: web}}}"), 1, []string{"spec.rules[1].http.paths[0].backend.service.port: 1 to 65535"}},
@@ -146,5 +148,19 @@ func TestClass(t *testing.T) {
 	both.Annotations = old
 	if got := Class(both); got != "new" {
 		t.Errorf("field and annotation: class %q, want the field's", got)
+	}
+}
+
+// Gateways decode what needs no encoding, and encode what does, before they
+// compare; a route that keeps to the letter would never be taken.
+func TestPathsAreTakenInTheirNormalForm(t *testing.T) {
+	for in, want := range map[string]string{
+		"/%41": "/A", "/~user": "/~user", "/%7Euser": "/~user", "/a%2Db/": "/a-b", "/{id}": "/%7Bid%7D", "/a|b^c": "/a%7Cb%5Ec", "/%C3%A9": "/%C3%A9", "/%20": "/%20", "/a;v=1": "/a;v=1", "/a/..b": "/a/..b",
+	} {
+		ing := read[networkingv1.Ingress](t, fmt.Sprintf("{metadata: {namespace: shop, name: web}, spec: {rules: [{http: {paths: [{path: %q, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}}", in))
+		set, problems := Routes(ing, me)
+		if set == nil || len(problems) > 0 || set.Routes[0].Match.Path != want {
+			t.Errorf("%s becomes %+v with problems %v, want %s", in, set, problems, want)
+		}
 	}
 }

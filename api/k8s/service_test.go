@@ -317,6 +317,9 @@ func FuzzRoutes(f *testing.F) {
 			if r.Match.Type == fleet.PathPrefix && r.Match.Path != "/" && strings.HasSuffix(r.Match.Path, "/") {
 				t.Fatalf("prefix %q ends with a slash", r.Match.Path)
 			}
+			if !r.Match.Normal() {
+				t.Fatalf("%q was taken, which no gateway ever compares with", r.Match.Path)
+			}
 			seen[place{r.Host, r.Match}] = true
 		}
 	})

@@ -53,7 +53,7 @@ func (s *ZoneSpec) records(f *field.Faults, z *fleet.Zone) []fleet.Record {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Data, b.Data))
 	})
 	at := func(r fleet.Record) string { return paths[fleet.Record{Name: r.Name, Type: r.Type, Data: r.Data}] }
-	return oneTTL(f, at, aloneCNAMEs(f, at, list))
+	return oneTTL(f, at, openCNAMEs(f, at, aloneCNAMEs(f, at, list)))
 }
 
 // parse reads one record; false: it is left out.

@@ -122,6 +122,10 @@ func TestRecordFaults(t *testing.T) {
 		"twice":            {"[{name: www, type: A, data: 1.2.3.4}, {name: WWW, type: a, ttl: 5s, data: 1.2.3.4}]", 1, []string{"spec.records[1]: spec.records[0]"}},
 		"CNAME and others": {"[{name: www, type: CNAME, data: a.example.net}, {name: www, type: A, data: 1.2.3.4}]", 1, []string{"spec.records[0]: spec.records[1] is beside it"}},
 		"two CNAMEs":       {"[{name: www, type: CNAME, data: a.example.net}, {name: www, type: CNAME, data: b.example.net}]", 1, []string{"spec.records[1]: spec.records[0] is beside it"}},
+		"alias of itself":  {"[{name: www, type: CNAME, data: WWW.example.com}]", 0, []string{"spec.records[0]: aliases lead in a circle, www.example.com. to www.example.com."}},
+		"alias loop":       {"[{name: a, type: CNAME, data: b.example.com}, {name: b, type: CNAME, data: c.example.com}, {name: c, type: CNAME, data: a.example.com}, {name: d, type: CNAME, data: a.example.com}]", 1, []string{"spec.records[0]: circle, a.example.com. to b.example.com. to c.example.com. to a.example.com.", "spec.records[1]: circle", "spec.records[2]: circle"}},
+		"wildcard loop":    {"[{name: '*.w', type: CNAME, data: x.w.example.com}, {name: '*.v', type: CNAME, data: y.u.example.com}, {name: '*.u', type: CNAME, data: z.v.example.com}]", 0, []string{"spec.records[2]: circle", "spec.records[1]: circle", "spec.records[0]: circle"}},
+		"no loop":          {"[{name: a, type: CNAME, data: b.example.com}, {name: b, type: CNAME, data: a.example.net}, {name: '*.w', type: CNAME, data: x.w.example.com}, {name: x.w, type: A, data: 1.2.3.4}, {name: '*.n', type: CNAME, data: y.under.n.example.com}, {name: z.under.n, type: A, data: 1.2.3.4}]", 6, nil},
 		"ttl":              {"[{name: www, type: A, ttl: 0s, data: 1.2.3.4}]", 0, []string{"spec.records[0].ttl: outside 1s to 168h"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -36,43 +37,60 @@ func newExplain(o *options) *cobra.Command {
 	return cmd
 }
 
-// splitURL takes "host", "host/path" or a URL.
+// splitURL takes "host", "host/path" or a URL. The path stays as it was written:
+// how it is encoded is part of the question.
 func splitURL(s string) (host, path string, err error) {
-	if !strings.Contains(s, "://") {
-		s = "http://" + s
+	rest := s
+	if scheme, after, ok := strings.Cut(s, "://"); ok && scheme != "" {
+		rest = after
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Hostname() == "" {
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	u, err := url.Parse("http://" + rest[:end])
+	if err != nil || u.Hostname() == "" || u.Path != "" {
 		return "", "", fmt.Errorf("%q names no host: write HOST, HOST/PATH or a URL", s)
 	}
-	return u.Hostname(), u.EscapedPath(), nil
+	path, _, _ = strings.Cut(rest[end:], "#") // which no client sends
+	path, _, _ = strings.Cut(path, "?")
+	return u.Hostname(), path, nil
 }
 
 func explanation(t *sheet, client, host, path string, a *adminv1.ExplainResponse) {
-	if path == "" {
-		path = "/"
-	}
+	path = cmp.Or(path, "/")
 	t.line("Client    %s, %s", client, locationText(a.GetLocation()))
 	t.line("Request   %s%s   (plan %d)", host, path, a.GetGeneration())
-	if ans := a.GetAnswer(); ans.GetRegion() != "" {
-		t.line("DNS       %s: %s, TTL %s, ECS scope /%d", ans.GetRegion(), strings.Join(ans.GetAddresses(), " "), ans.GetTtl().AsDuration(), ans.GetEcsScope())
-	} else {
-		t.line("DNS       no address: no region may serve")
+	if p := a.GetPath(); p != "" && p != path {
+		t.line("Path      %s", p)
 	}
-	decisionTable(t, a.GetDns())
-	if a.GetRoute() == nil {
-		t.line("HTTP      no route takes %s%s; the gateway answers 404", host, path)
-		return
+	t.line("DNS       %s", answerText(a.GetAnswer()))
+	if a.GetDns() != nil {
+		decisionTable(t, a.GetDns())
 	}
 	t.line("")
-	t.line("HTTP      at the gateway in %s, %s %s from %s", a.GetGateway(), a.GetRoute().GetMatch(), a.GetRoute().GetPath(), a.GetRoute().GetOrigin())
+	if r := a.GetReply(); r != nil {
+		t.line("HTTP      %d: %s", r.GetStatus(), r.GetWhy())
+	}
+	if r := a.GetRoute(); r != nil {
+		where := "at the gateway in " + a.GetGateway()
+		if a.GetGateway() == "" {
+			where = "at a gateway, if one were asked"
+		}
+		label := "HTTP  "
+		if a.GetReply() != nil {
+			label = "      "
+		}
+		t.line("%s    %s, %s %s from %s", label, where, r.GetMatch(), r.GetPath(), r.GetOrigin())
+	}
 	for _, h := range a.GetHops() {
 		t.line("          %s:%s, %.0f %% of the requests", h.GetTarget().GetService(), h.GetTarget().GetPort(), 100*h.GetShare())
-		if h.GetDecision() == nil {
-			t.line("          nobody has this service; the gateway answers 503")
-			continue
+		if h.GetWhy() != "" {
+			t.line("          %s", h.GetWhy())
 		}
-		decisionTable(t, h.GetDecision())
+		if h.GetDecision() != nil {
+			decisionTable(t, h.GetDecision())
+		}
 	}
 	t.line("")
 	if a.GetAgree() {
@@ -80,6 +98,26 @@ func explanation(t *sheet, client, host, path string, a *adminv1.ExplainResponse
 	} else {
 		t.line("DNS and HTTP do not agree: %s.", strings.TrimSuffix(a.GetDisagreement(), "."))
 	}
+}
+
+// answerText is what a resolver is told, in one line.
+func answerText(ans *adminv1.DnsAnswer) string {
+	text := strings.Join(ans.GetAddresses(), " ")
+	if names := ans.GetAliases(); text != "" && len(names) > 0 {
+		text += " by " + strings.Join(names, " and ")
+	}
+	switch {
+	case ans.GetRegion() != "":
+		text = ans.GetRegion() + ": " + text
+	case text == "":
+		text = ans.GetCode() + ": " + ans.GetWhy()
+	default:
+		text += ": " + ans.GetWhy()
+	}
+	if ans.GetZone() == "" {
+		return text // a refusal is not kept
+	}
+	return fmt.Sprintf("%s, TTL %s, ECS scope /%d", text, ans.GetTtl().AsDuration(), ans.GetEcsScope())
 }
 
 func locationText(l *adminv1.Location) string {

@@ -249,9 +249,10 @@ func getGateways(o *options) *cobra.Command {
 			return err
 		}
 		return o.output.print(c.OutOrStdout(), a, func(t *sheet) {
-			t.row("NODE", "REGION", "ZONE", "CONNECTED", "RESOURCES", "REFUSED")
+			t.row("NODE", "REGION", "ZONE", "ADDRESS", "VERSION", "CONNECTED", "RESOURCES", "REFUSED")
 			for _, g := range a.GetGateways() {
-				t.row(g.GetNode(), g.GetRegion(), g.GetZone(), g.GetConnected().AsDuration().Round(time.Second), g.GetResources(), g.GetRefused())
+				t.row(g.GetNode(), g.GetRegion(), g.GetZone(), g.GetAddress(), g.GetVersion(),
+					g.GetConnected().AsDuration().Round(time.Second), g.GetResources(), g.GetRefused())
 			}
 			leftOut(t, a.GetLeftOut())
 		})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/meridian-lb/meridian/admin"
 	"github.com/meridian-lb/meridian/fleet"
+	"github.com/meridian-lb/meridian/geo/dns"
 	"github.com/meridian-lb/meridian/geo/steer"
 	"github.com/meridian-lb/meridian/health"
 	"github.com/meridian-lb/meridian/hub"
@@ -28,12 +30,22 @@ func aDaemon(t *testing.T) (addr string) {
 	}
 	ledger := hub.NewLedger(health.Rules{})
 	var server *admin.Server
+	names, err := dns.New(dns.Config{Listen: []string{"127.0.0.1:0"}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	tell := func(_ context.Context, u fleet.Update) error {
 		ledger.Tell(u, time.Now())
-		server.Update(steer.New(ledger.Snapshot(time.Now())))
+		p := steer.New(ledger.Snapshot(time.Now()))
+		names.Update(p)
+		server.Update(p)
 		return nil
 	}
-	server = admin.New(admin.Config{Listener: l, Instance: "eu-0", Region: "europe-west1", Order: tell, Source: "eu-0/operator"})
+	server = admin.New(admin.Config{Listener: l, Instance: "eu-0", Region: "europe-west1", Order: tell, Source: "eu-0/operator",
+		Resolve: func(host string, client netip.Addr) admin.Resolution {
+			return admin.Resolution(names.Resolve(host, client))
+		},
+	})
 	shop := fleet.ServiceName{Namespace: "default", Name: "shop"}
 	u := fleet.Update{Source: "eu-0/file/all", Whole: true}
 	for i, r := range []fleet.Region{"asia-east1", "europe-west1"} {
@@ -45,8 +57,18 @@ func aDaemon(t *testing.T) (addr string) {
 				{Addr: netip.MustParseAddrPort("10.0.0.1:8080"), Ready: true}}}}}))
 	}
 	origin := fleet.Origin{Kind: "Ingress", Namespace: "default", Name: "shop"}
-	u.Put = append(u.Put, fleet.NewFact("ingress/default/shop", &fleet.RouteSet{Origin: origin, Routes: []fleet.Route{{
-		Host: "shop.example.com", Match: fleet.Match{Path: "/"}, To: []fleet.Target{{Service: shop, Weight: 1}}, Origin: origin}}}))
+	route := func(host, path string, to fleet.ServiceName) fleet.Route {
+		return fleet.Route{Host: host, Match: fleet.Match{Path: path}, To: []fleet.Target{{Service: to, Weight: 1}}, Origin: origin}
+	}
+	u.Put = append(u.Put,
+		fleet.NewFact("ingress/default/shop", &fleet.RouteSet{Origin: origin, Routes: []fleet.Route{
+			route("shop.example.com", "/", shop), route("outside.test", "/", shop), route("img.example.com", "/img", shop),
+			route("ghost.example.com", "/", fleet.ServiceName{Namespace: "default", Name: "ghost"}),
+		}}),
+		fleet.NewFact("example.com.", &fleet.Zone{
+			Name: "example.com.", TTL: time.Hour, NegativeTTL: time.Minute, Nameservers: []fleet.Nameserver{{Name: "ns1.example.com.", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.53")}}},
+			Records: []fleet.Record{{Name: "child.example.com.", Type: "NS", TTL: time.Hour, Data: "ns.elsewhere.test."}, {Name: "alias.example.com.", Type: "CNAME", TTL: time.Hour, Data: "shop.example.com."}},
+		}))
 	if err := tell(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +100,7 @@ func TestEveryNounInEveryFormat(t *testing.T) {
 	server := aDaemon(t)
 	for noun, want := range map[string]string{
 		"regions": "europe-west1", "clusters": "192.0.2.2:80", "services": "default/shop", "routes": "shop.example.com",
-		"problems": "NoZone", "sources": "eu-0/file/all", "gateways": "NODE",
+		"problems": "HostOutsideZones", "sources": "eu-0/file/all", "gateways": "NODE",
 	} {
 		out, err := meridian(t, "get", noun, "--server", server)
 		if err != nil || !strings.Contains(out, want) {
@@ -122,6 +144,57 @@ func TestDrainExplainUndrain(t *testing.T) {
 	}
 	if strings.Contains(explain(), "upgrade") {
 		t.Error("still drained")
+	}
+}
+
+// What is printed says the same as the answer: what DNS says where it names no
+// region, and what a gateway answers itself.
+func TestExplainIsPrintedWhole(t *testing.T) {
+	server := aDaemon(t)
+	for url, want := range map[string][]string{
+		"shop.example.com/a?b":                          {"DNS       europe-west1: 192.0.2.2, TTL 30s, ECS scope /", "HTTP      at the gateway in europe-west1, Prefix / from Ingress default/shop", "DNS and HTTP agree."},
+		"alias.example.com":                             {"DNS       europe-west1: 192.0.2.2 by shop.example.com., TTL 30s", "HTTP      404: no route of alias.example.com takes /, so the gateway in europe-west1 answers 404", "DNS and HTTP do not agree:"},
+		"outside.test":                                  {"DNS       REFUSED: the name lies in no Zone of ours\n", "HTTP      at a gateway, if one were asked, Prefix / from", "DNS and HTTP do not agree: the name lies in no Zone of ours, so nobody is sent to the gateways, which would serve the request."},
+		"child.example.com":                             {"DNS       NOERROR: zone example.com. delegates the name to ns.elsewhere.test., TTL 1h0m0s", "HTTP      404:", "do not agree"},
+		"ns1.example.com":                               {"DNS       192.0.2.53: the addresses are fixed records of zone example.com., TTL 1h0m0s", "HTTP      404:"},
+		"ghost.example.com":                             {"DNS       NOERROR: no region may serve the host, TTL", "HTTP      503: nobody has the service default/ghost", "do not agree: no region may serve the host; nobody has the service default/ghost"},
+		"img.example.com/css":                           {"HTTP      404: no route of img.example.com takes /css"},
+		"img.example.com/%69mg/%2e/x":                   {"Path      /img/x\n", "HTTP      at the gateway in europe-west1, Prefix /img", "DNS and HTTP agree."},
+		`http://img.example.com:8080/x\..\img?q=%2f#no`: {"Path      /img\n", "DNS and HTTP agree."},
+		"img.example.com/img%2fx":                       {"HTTP      307: the path has an encoded slash, so the gateway in europe-west1 redirects to /img/x", "Prefix /img", "DNS and HTTP agree."},
+		"img.example.com/img%00":                        {"HTTP      400:", "do not agree"},
+	} {
+		out, err := meridian(t, "explain", url, "--client", "198.51.100.7", "--server", server)
+		if err != nil {
+			t.Errorf("%s: %v", url, err)
+			continue
+		}
+		for _, line := range want {
+			if !strings.Contains(out, line) {
+				t.Errorf("%s: want %q in:\n%s", url, line, out)
+			}
+		}
+	}
+}
+
+// A region whose clusters were drained one by one serves nobody, so it is not
+// listed as healthy, and the note says who drained it.
+func TestRegionDrainedClusterByCluster(t *testing.T) {
+	server := aDaemon(t)
+	if _, err := meridian(t, "drain", "cluster", "asia-east1", "--reason", "new kernel", "--server", server); err != nil {
+		t.Fatal(err)
+	}
+	out, err := meridian(t, "get", "regions", "--server", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "asia-east1") && (strings.Fields(line)[1] != "draining" || !strings.Contains(line, "new kernel")) {
+			t.Errorf("the region is listed as: %s", line)
+		}
+		if strings.HasPrefix(line, "europe-west1") && strings.Contains(line, "draining") {
+			t.Errorf("a region that nobody drained is listed as: %s", line)
+		}
 	}
 }
 

@@ -178,7 +178,12 @@ func (d *daemon) resolvers() (func(*steer.Plan), error) {
 		return nil, err
 	}
 	d.dnsServer = server
-	f := follow(func(_ context.Context, p *steer.Plan) error { server.Update(p); return nil })
+	faults := d.faultsOf("dns")
+	f := follow(func(ctx context.Context, p *steer.Plan) error {
+		server.Update(p)
+		faults.say(ctx, server.Problems())
+		return nil
+	})
 	d.tasks = append(d.tasks, server.Run, f.Run)
 	return f.Update, nil
 }
@@ -189,7 +194,7 @@ func (d *daemon) envoys() (func(*steer.Plan), error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateways{segments: render.NewSegments(), renderers: map[string]*render.Renderer{}, tell: d.tell, source: d.source("xds"), domain: d.papers.domain(), log: d.log}
+	g := &gateways{segments: render.NewSegments(), renderers: map[string]*render.Renderer{}, faults: d.faultsOf("xds"), domain: d.papers.domain(), log: d.log}
 	f := follow(g.work)
 	load := &loads{at: d.vantage(), source: d.source("load"), tell: d.tell, last: map[string]nodeLoad{}}
 	g.server, err = xds.New(xds.Config{

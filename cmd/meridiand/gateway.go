@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"reflect"
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -19,15 +18,12 @@ type gateways struct {
 	server    *xds.Server
 	segments  *render.Segments
 	renderers map[string]*render.Renderer
-	tell      fleet.Tell
-	source    string
+	faults    *faults
 	domain    string // of our identity; empty with plaintext
 	log       *slog.Logger
 
-	mu       sync.Mutex
-	refused  []fleet.Problem // by Envoys
-	told     []fleet.Problem
-	toldOnce bool
+	mu      sync.Mutex
+	refused []fleet.Problem // by Envoys
 }
 
 func (g *gateways) viewOf(n *corev3.Node) (string, error) {
@@ -60,7 +56,7 @@ func (g *gateways) work(ctx context.Context, p *steer.Plan) error {
 	g.mu.Lock()
 	problems = append(problems, g.refused...)
 	g.mu.Unlock()
-	g.tellProblems(ctx, problems)
+	g.faults.say(ctx, problems)
 	return nil
 }
 
@@ -69,16 +65,4 @@ func (g *gateways) refuse(problems []fleet.Problem) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refused = problems
-}
-
-func (g *gateways) tellProblems(ctx context.Context, problems []fleet.Problem) {
-	if g.toldOnce && reflect.DeepEqual(problems, g.told) {
-		return
-	}
-	g.told, g.toldOnce = problems, true
-	u := fleet.Update{Source: g.source, Whole: true}
-	if len(problems) > 0 {
-		u.Put = []fleet.Fact{fleet.NewFact("xds", fleet.Problems(problems))}
-	}
-	g.tell(ctx, u)
 }

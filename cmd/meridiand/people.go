@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/meridian-lb/meridian/admin"
 	"github.com/meridian-lb/meridian/fleet"
@@ -20,7 +21,7 @@ func (d *daemon) people() (func(*steer.Plan), error) {
 		return nil, err
 	}
 	server := admin.New(admin.Config{
-		Listener: l, Creds: d.papers.server("admin", true), Instance: d.instance, Region: fleet.Region(d.region), Locate: d.locator.Locate,
+		Listener: l, Creds: d.papers.server("admin", true), Instance: d.instance, Region: fleet.Region(d.region), Resolve: d.resolve,
 		Order: d.order, Source: d.source("operator"), Volatile: d.volatile(), Gateways: d.connected, Log: d.log, Registerer: d.registry,
 	})
 	local, err := listen("--debug", d.debug)
@@ -43,6 +44,11 @@ func (d *daemon) volatile() string {
 	return "This meridiand keeps nothing on disk (--state): its restart forgets the order."
 }
 
+// resolve says what our own name server answers.
+func (d *daemon) resolve(host string, client netip.Addr) admin.Resolution {
+	return admin.Resolution(d.dnsServer.Resolve(host, client))
+}
+
 // ready says what this process still waits for.
 func (d *daemon) ready() error {
 	select {
@@ -60,7 +66,7 @@ func (d *daemon) ready() error {
 func (d *daemon) connected() []admin.GatewayInfo {
 	var list []admin.GatewayInfo
 	for _, n := range d.xdsServer.Connected() {
-		g := admin.GatewayInfo{Node: n.ID, View: n.View, Since: n.Since, Refused: refusals(n)}
+		g := admin.GatewayInfo{Node: n.ID, Zone: n.Zone, View: n.View, Address: n.Address, Version: n.Version, Since: n.Since, Refused: refusals(n)}
 		if v, err := render.ParseKey(n.View); err == nil {
 			g.Region = v.Region
 		}

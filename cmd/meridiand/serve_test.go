@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/miekg/dns"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -261,6 +264,102 @@ func adminOf(t *testing.T, c config) adminv1.AdminClient {
 	}
 	t.Cleanup(func() { conn.Close() })
 	return adminv1.NewAdminClient(conn)
+}
+
+// Who lists the Envoys reads where each stands, where it connects from and
+// which release it is.
+func TestConnectedEnvoysSayWhereTheyStand(t *testing.T) {
+	c := aConfig(t)
+	c.xds, c.admin = freePort(t), freePort(t)
+	write(t, c, shopFiles)
+	serving(t, c, func() {
+		conn, err := grpc.NewClient(c.xds, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		envoy, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		node := &corev3.Node{
+			Id: "envoy-7", Locality: &corev3.Locality{Region: "europe-west1", Zone: "europe-west1-b"}, UserAgentName: "envoy",
+			UserAgentVersionType: &corev3.Node_UserAgentBuildVersion{UserAgentBuildVersion: &corev3.BuildVersion{Version: &typev3.SemanticVersion{MajorNumber: 1, MinorNumber: 39, Patch: 2}}},
+		}
+		if err := envoy.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: "type.googleapis.com/envoy.config.cluster.v3.Cluster"}); err != nil {
+			t.Fatal(err)
+		}
+		asked, err := grpc.NewClient(c.admin, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer asked.Close()
+		eventually(t, func() error {
+			a, err := adminv1.NewAdminClient(asked).ListGateways(t.Context(), &adminv1.ListGatewaysRequest{})
+			if err != nil {
+				return err
+			}
+			if len(a.GetGateways()) != 1 {
+				return fmt.Errorf("%d Envoys are listed, want 1", len(a.GetGateways()))
+			}
+			g := a.GetGateways()[0]
+			from, err := netip.ParseAddrPort(g.GetAddress())
+			if err != nil || !from.Addr().IsLoopback() || g.GetNode() != "envoy-7" || g.GetRegion() != "europe-west1" || g.GetZone() != "europe-west1-b" || g.GetVersion() != "1.39.2" {
+				return fmt.Errorf("listed as %v (%w)", g, err)
+			}
+			return nil
+		})
+	})
+}
+
+// problems lists the reasons of all problems with the objects they are about.
+func problems(t *testing.T, c config) (map[string]string, error) {
+	t.Helper()
+	conn, err := grpc.NewClient(c.admin, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	a, err := adminv1.NewAdminClient(conn).ListProblems(t.Context(), &adminv1.ListProblemsRequest{})
+	found := map[string]string{}
+	for _, p := range a.GetProblems() {
+		found[p.GetReason()] = p.GetKind() + " " + p.GetName()
+	}
+	return found, err
+}
+
+// What DNS finds wrong reaches the authors, and is forgotten when it is mended,
+// even while nobody was running.
+func TestFaultsThatDNSFindsAreProblems(t *testing.T) {
+	c := aConfig(t)
+	c.admin = freePort(t)
+	// The host has a fixed address too, and another one lies below a delegation.
+	host := "  - host: shop.example.com\n    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}\n"
+	faulty := strings.Replace(shopFiles, host, host+strings.ReplaceAll(host, "shop.example", "shop.child.example"), 1) +
+		"  records:\n  - {name: shop, type: A, data: 203.0.113.7}\n  - {name: child, type: NS, data: ns.elsewhere.test}\n"
+	write(t, c, faulty)
+	want := map[string]string{"RecordBesideHost": "Zone example.com", "HostDelegated": "Ingress shop"}
+	serving(t, c, func() {
+		eventually(t, func() error {
+			got, err := problems(t, c)
+			for reason, about := range want {
+				if got[reason] != about {
+					return fmt.Errorf("problems are %v (%w), want %v", got, err, want)
+				}
+			}
+			return nil
+		})
+		wantAnswer(t, c, "192.0.2.20")
+	})
+	write(t, c, shopFiles)
+	serving(t, c, func() {
+		eventually(t, func() error {
+			if got, err := problems(t, c); err != nil || got["RecordBesideHost"] != "" || got["HostDelegated"] != "" {
+				return fmt.Errorf("problems are %v (%w), want none of %v", got, err, want)
+			}
+			return nil
+		})
+	})
 }
 
 // metric wants a line among the metrics.

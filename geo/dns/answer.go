@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"slices"
+
 	miekg "github.com/miekg/dns"
 
 	"github.com/meridian-lb/meridian/fleet"
@@ -20,6 +22,8 @@ type message struct {
 	scope  uint8        // for the ECS option, if one was sent
 	ede    uint16       // RFC 8914; noEDE for none
 	region fleet.Region // whose addresses the answer holds; empty for fixed ones
+	host   string       // of the routes, that was steered; empty: none was
+	zone   string       // that answers; empty: none of ours
 }
 
 // noEDE stands for "no extended error", since 0 is one.
@@ -45,13 +49,18 @@ func answer(t *Table, q query, c client) message {
 	if z == nil {
 		return failure(miekg.RcodeRefused, miekg.ExtendedErrorCodeNotAuthoritative)
 	}
-	w := &walk{t: t, z: z, c: c, qtype: q.qtype, m: message{aa: true, ede: noEDE}}
+	w := &walk{t: t, z: z, c: c, qtype: q.qtype, m: message{aa: true, ede: noEDE, zone: z.name}}
 	name := q.name
+	var keys []string // that the chain has come by
 	for range maxChain + 1 {
 		key := lower(name)
 		if t.names.zone(key, q.qtype) != z {
 			break // the rest of the chain is somebody else's, or another zone's
 		}
+		if slices.Contains(keys, key) {
+			break // a circle, which ends where it began
+		}
+		keys = append(keys, key)
 		if name = w.step(name, key); name == "" {
 			break
 		}
@@ -125,6 +134,7 @@ func (w *walk) data(name string, n *node, host string) {
 // steer answers with the addresses of the one region that the plan chooses.
 func (w *walk) steer(name, host string) {
 	s := w.t.steer(host, w.c)
+	w.m.host = host
 	list, possible := s.v4, w.t.has4
 	switch w.qtype {
 	case miekg.TypeAAAA:
@@ -139,7 +149,7 @@ func (w *walk) steer(name, host string) {
 		w.m.ede = miekg.ExtendedErrorCodeStaleAnswer
 	}
 	switch {
-	case w.qtype == miekg.TypeHTTPS && s.region != "":
+	case w.qtype == miekg.TypeHTTPS && s.tls != 0:
 		w.m.region = s.region
 		w.m.answer = append(w.m.answer, binding(name, s))
 	case len(list) > 0:
@@ -157,11 +167,18 @@ func (w *walk) steer(name, host string) {
 	}
 }
 
+// httpsPort is that of URLs which name none (RFC 9110 §4.2.2).
+const httpsPort = 443
+
 // binding is the HTTPS record of a host served over TLS (RFC 9460): the same
-// name, HTTP/2 and HTTP/1.1, and the addresses that A and AAAA would tell.
+// name, HTTP/2 and HTTP/1.1, the port where it is another than expected, and the
+// addresses that A and AAAA would tell.
 func binding(name string, s steered) miekg.RR {
 	rr := &miekg.HTTPS{SVCB: miekg.SVCB{Hdr: header(name, miekg.TypeHTTPS, s.ttl), Priority: 1, Target: "."}}
 	rr.Value = append(rr.Value, &miekg.SVCBAlpn{Alpn: []string{"h2", "http/1.1"}})
+	if s.tls != httpsPort {
+		rr.Value = append(rr.Value, &miekg.SVCBPort{Port: s.tls})
+	}
 	if len(s.v4) > 0 {
 		hint := &miekg.SVCBIPv4Hint{}
 		for _, a := range s.v4 {

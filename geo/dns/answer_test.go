@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -58,6 +59,8 @@ func TestAnswer(t *testing.T) {
 			`NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" ipv4hint="198.51.100.1,198.51.100.2" ipv6hint="2001:db8:e::1"`},
 		{"HTTPS hints of a region without IPv6", "www.example.test.", "HTTPS", inAsia,
 			`NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" ipv4hint="198.51.100.21"`},
+		{"HTTPS of a region whose gateways speak TLS at another port says which", "www.example.test.", "HTTPS", inStates,
+			`NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" port="8443" ipv4hint="198.51.100.11" ipv6hint="2001:db8:a::1"`},
 		{"no HTTPS for a host without TLS", "plain.example.test.", "HTTPS", inEurope, "NOERROR aa" + no},
 		{"fixed records stand beside a host", "www.example.test.", "TXT", inEurope, "NOERROR aa\nwww.example.test. 3600 TXT \"beside the host\""},
 		{"a type that nobody has", "www.example.test.", "MX", inEurope, "NOERROR aa" + no},
@@ -122,10 +125,51 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-func TestAliasLoopIsBounded(t *testing.T) {
-	m := answer(testTable(t), questionOf("loop.example.test.", "A"), whose(nil, inEurope, locate))
+// A circle of aliases is told once around and not followed again; a long chain
+// is cut, and the resolver comes back for the rest.
+func TestAliasesAreBounded(t *testing.T) {
+	want := "NOERROR aa\nloop.example.test. 3600 CNAME pool.example.test.\npool.example.test. 3600 CNAME loop.example.test."
+	if got := say(answer(testTable(t), questionOf("loop.example.test.", "A"), whose(nil, inEurope, locate))); got != want {
+		t.Errorf("a circle:\n got: %s\nwant: %s", got, want)
+	}
+	snap := testSnapshot()
+	z := testZone()
+	for i := range 2 * maxChain {
+		z.Records = append(z.Records, fleet.Record{Name: fmt.Sprintf("c%d.example.test.", i), Type: "CNAME", Data: fmt.Sprintf("c%d.example.test.", i+1)})
+	}
+	snap.Zones = []fleet.Zone{z}
+	m := answer(tableOf(t, snap), questionOf("c0.example.test.", "A"), whose(nil, inEurope, locate))
 	if m.rcode != miekg.RcodeSuccess || len(m.answer) != maxChain+1 {
-		t.Errorf("got rcode %d with %d records, want NOERROR with %d", m.rcode, len(m.answer), maxChain+1)
+		t.Errorf("a chain: rcode %d with %d records, want NOERROR with %d", m.rcode, len(m.answer), maxChain+1)
+	}
+}
+
+// An HTTPS record promises that every address of the answer takes TLS at one
+// port, so it is given only where this holds.
+func TestNoHTTPSWhereGatewaysDoNotAgreeOnTLS(t *testing.T) {
+	for about, tc := range map[string]struct {
+		ports [3]uint16 // of Europe's gateways
+		sick  int       // gateway that is unhealthy; -1: none
+		want  string
+	}{
+		"no gateway speaks TLS":                    {[3]uint16{}, -1, "NOERROR aa\nauthority example.test. 30 SOA"},
+		"one gateway does not":                     {[3]uint16{443, 0, 443}, -1, "NOERROR aa\nauthority example.test. 30 SOA"},
+		"they use different ports":                 {[3]uint16{443, 8443, 443}, -1, "NOERROR aa\nauthority example.test. 30 SOA"},
+		"the one that does not is not told":        {[3]uint16{443, 0, 443}, 1, `NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" ipv4hint="198.51.100.1" ipv6hint="2001:db8:e::1"`},
+		"the only one at another port is not told": {[3]uint16{8443, 443, 8443}, 1, `NOERROR aa` + "\n" + `www.example.test. 30 HTTPS 1 . alpn="h2,http/1.1" port="8443" ipv4hint="198.51.100.1" ipv6hint="2001:db8:e::1"`},
+	} {
+		snap := testSnapshot()
+		eu := edge("eu", europe)
+		for i := range eu.Gateways {
+			eu.Gateways[i].TLSPort = tc.ports[i]
+			if i == tc.sick {
+				eu.Gateways[i].Health.State = fleet.Unhealthy
+			}
+		}
+		snap.World.Edges[1] = eu
+		if got := say(answer(tableOf(t, snap), questionOf("www.example.test.", "HTTPS"), whose(nil, inEurope, locate))); got != tc.want {
+			t.Errorf("%s:\n got: %s\nwant: %s", about, got, tc.want)
+		}
 	}
 }
 
@@ -184,26 +228,41 @@ func TestDrainedRegionIsNotTold(t *testing.T) {
 	}
 }
 
-func TestConflictsAreComplained(t *testing.T) {
+// Each fault is its author's: a record that gives way is the Zone's, a host that
+// is not answered for the route's.
+func TestConflictsAreProblems(t *testing.T) {
 	snap := testSnapshot()
 	z := testZone()
+	z.Origin = fleet.Origin{Kind: "Zone", Name: "example.test"}
 	z.Records = append(z.Records,
 		fleet.Record{Name: "www.example.test.", Type: "A", Data: "203.0.113.66"},
 		fleet.Record{Name: "plain.example.test.", Type: "CNAME", Data: "fixed.example.test."},
 		fleet.Record{Name: "bad.example.test.", Type: "A", Data: "not an address"},
 		fleet.Record{Name: "away.other.test.", Type: "A", Data: "203.0.113.67"})
 	snap.Zones = []fleet.Zone{z}
-	addHosts(snap, host("app.child.example.test", "web", false), host("ns1.example.test", "web", false))
+	route := func(name string) fleet.Host {
+		h := host(name, "web", false)
+		h.Routes[0].Origin = fleet.Origin{Kind: "Ingress", Name: name}
+		return h
+	}
+	addHosts(snap, route("app.child.example.test"), route("ns1.example.test"), route(strings.Repeat("x", 64)+".example.test"))
 	var b builder
-	table, complaints := b.build(steer.New(snap))
-	all := strings.Join(complaints, "\n")
-	for _, part := range []string{
-		`host "www.example.test" is steered, so the fixed A record`, `host "plain.example.test" is steered, so the fixed CNAME record`,
-		"record bad.example.test. A of zone example.test. is left out", "lies outside the zone",
-		`delegates child.example.test. to other name servers`, `host "ns1.example.test" is also a name server`,
-	} {
-		if !strings.Contains(all, part) {
-			t.Errorf("nobody complained of %q in:\n%s", part, all)
+	table := b.build(steer.New(snap))
+	want := []struct{ about, reason, message string }{
+		{"Ingress app.child.example.test", ReasonHostDelegated, "delegates child.example.test. to other name servers"},
+		{"Zone example.test", ReasonRecordBesideHost, `host "plain.example.test" is steered, so the fixed CNAME record`},
+		{"Zone example.test", ReasonRecordBesideHost, `host "www.example.test" is steered, so the fixed A record`},
+		{"Zone example.test", ReasonRecordLeftOut, "lies outside the zone"},
+		{"Zone example.test", ReasonRecordLeftOut, "record bad.example.test. A of zone example.test. is left out"},
+		{"Ingress ns1.example.test", ReasonHostNameserver, `host "ns1.example.test" is also a name server`},
+		{"Ingress " + strings.Repeat("x", 64) + ".example.test", ReasonHostName, "is not a domain name"},
+	}
+	if len(b.problems) != len(want) {
+		t.Errorf("%d problems, want %d: %v", len(b.problems), len(want), b.problems)
+	}
+	for i, p := range b.problems {
+		if i < len(want) && (p.About.String() != want[i].about || p.Reason != want[i].reason || !strings.Contains(p.Message, want[i].message)) {
+			t.Errorf("problem %d is %v, want %v", i, p, want[i])
 		}
 	}
 	for name, want := range map[string]string{
@@ -264,10 +323,10 @@ func TestNamesAreSharedAndSerialIsTheContent(t *testing.T) {
 	serial := func(tb *Table) uint32 { return tb.names.zones["example.test."].soa.Serial }
 	var b builder
 	snap := testSnapshot()
-	first, _ := b.build(steer.New(snap))
+	first := b.build(steer.New(snap))
 	sick := *snap
 	sick.World = &fleet.World{Edges: snap.World.Edges[1:], Latency: fleet.Latency{}}
-	second, _ := b.build(steer.New(&sick))
+	second := b.build(steer.New(&sick))
 	if first.names != second.names {
 		t.Error("names were built again although zones and routes did not change")
 	}
@@ -276,7 +335,7 @@ func TestNamesAreSharedAndSerialIsTheContent(t *testing.T) {
 	}
 	more := testSnapshot()
 	addHosts(more, host("aaa.example.test", "web", false))
-	third, _ := b.build(steer.New(more))
+	third := b.build(steer.New(more))
 	if serial(third) == serial(first) {
 		t.Error("a new host did not change the serial")
 	}

@@ -121,8 +121,8 @@ type live struct {
 
 // voiced is what the log has already said.
 type voiced struct {
-	zones      int // -1: nothing yet
-	complaints map[string]bool
+	zones    int // -1: nothing yet
+	problems map[fleet.Problem]bool
 }
 
 // New makes a server. It binds nothing yet.
@@ -150,18 +150,25 @@ func (s *Server) Update(p *steer.Plan) {
 		before = l.regions
 	}
 	names := s.builder.names
-	t, complaints := s.builder.build(p)
+	t := s.builder.build(p)
 	s.live.Store(&live{table: t, regions: s.metrics.forRegions(p, before)})
 	s.metrics.generation.Set(float64(p.Generation))
 	s.metrics.updated.SetToCurrentTime()
 	s.metrics.zones.Set(float64(len(p.Zones)))
 	if t.names != names {
-		s.voice(len(p.Zones), complaints)
+		s.voice(len(p.Zones), s.builder.problems)
 	}
 }
 
+// Problems are what of the last plan's zones and hosts could not be used, sorted.
+func (s *Server) Problems() []fleet.Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.builder.problems
+}
+
 // voice logs what is new since the last time.
-func (s *Server) voice(zones int, complaints []string) {
+func (s *Server) voice(zones int, problems []fleet.Problem) {
 	if zones != s.voiced.zones {
 		if zones == 0 {
 			s.cfg.Log.Warn("no DNS zone is configured, so every DNS query is refused: create a Zone to be authoritative for one")
@@ -170,14 +177,14 @@ func (s *Server) voice(zones int, complaints []string) {
 		}
 		s.voiced.zones = zones
 	}
-	now := make(map[string]bool, len(complaints))
-	for _, c := range complaints {
-		now[c] = true
-		if !s.voiced.complaints[c] {
-			s.cfg.Log.Warn(c)
+	now := make(map[fleet.Problem]bool, len(problems))
+	for _, p := range problems {
+		now[p] = true
+		if !s.voiced.problems[p] {
+			s.cfg.Log.Warn(p.Message, "about", p.About.String(), "reason", p.Reason)
 		}
 	}
-	s.voiced.complaints = now
+	s.voiced.problems = now
 }
 
 // Ready is closed once every address is bound. It stays open when Run fails to bind.

@@ -270,7 +270,7 @@ func TestNoZonesIsSaidOnce(t *testing.T) {
 	}
 }
 
-func TestComplaintsAreSaidOnce(t *testing.T) {
+func TestProblemsAreSaidOnce(t *testing.T) {
 	var book logBook
 	s := newServer(t, Config{Log: book.logger()})
 	for i := range 3 {
@@ -282,6 +282,13 @@ func TestComplaintsAreSaidOnce(t *testing.T) {
 		if n := book.count("is steered, so the fixed A record"); n != 1 {
 			t.Fatalf("after update %d it was said %d times", i+1, n)
 		}
+		if p := s.Problems(); len(p) != 1 || p[0].Reason != ReasonRecordBesideHost {
+			t.Fatalf("after update %d the problems are %v", i+1, p)
+		}
+	}
+	s.Update(steer.New(testSnapshot()))
+	if p := s.Problems(); len(p) != 0 {
+		t.Errorf("mended, the problems are %v", p)
 	}
 }
 

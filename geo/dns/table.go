@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -53,25 +52,27 @@ type builder struct {
 	routes *fleet.Routes
 	fixed  map[string]*fixed // by zone
 	names  *names
+	// problems say what of the zones and hosts could not be used; sorted.
+	problems []fleet.Problem
 }
 
-// build makes the table of a plan. The complaints say what of zones and hosts
-// could not be used; they are nil when the names did not change.
-func (b *builder) build(p *steer.Plan) (t *Table, complaints []string) {
+// build makes the table of a plan.
+func (b *builder) build(p *steer.Plan) *Table {
 	if b.names == nil || b.routes != p.Routes || !reflect.DeepEqual(b.zones, p.Zones) {
-		complaints = b.rename(p)
+		b.rename(p)
 	}
-	t = &Table{plan: p, names: b.names}
+	t := &Table{plan: p, names: b.names}
 	for _, e := range p.World.Edges {
 		for _, g := range e.Gateways {
 			is4 := g.Addr.Unmap().Is4()
 			t.has4, t.has6 = t.has4 || is4, t.has6 || !is4
 		}
 	}
-	return t, complaints
+	return t
 }
 
-func (b *builder) rename(p *steer.Plan) (complaints []string) {
+func (b *builder) rename(p *steer.Plan) {
+	var problems []fleet.Problem
 	n := &names{zones: map[string]*zone{}}
 	kept := map[string]*fixed{}
 	for _, z := range p.Zones {
@@ -81,7 +82,7 @@ func (b *builder) rename(p *steer.Plan) (complaints []string) {
 		}
 		kept[z.Name] = f
 		n.zones[z.Name] = newZone(f)
-		complaints = append(complaints, f.complaints...)
+		problems = append(problems, f.problems...)
 	}
 	for _, z := range n.zones { // a zone inside another exists there too
 		if parent, ok := parentOf(z.name); ok {
@@ -91,32 +92,32 @@ func (b *builder) rename(p *steer.Plan) (complaints []string) {
 		}
 	}
 	for _, h := range p.Routes.Hosts {
-		complaints = append(complaints, n.addHost(h)...)
+		problems = append(problems, n.addHost(h)...)
 	}
 	for _, z := range n.zones {
-		complaints = append(complaints, z.finish()...)
+		problems = append(problems, z.finish(p.Routes)...)
 	}
-	slices.Sort(complaints)
+	slices.SortFunc(problems, fleet.Problem.Compare)
 	b.zones, b.routes, b.fixed, b.names = p.Zones, p.Routes, kept, n
-	return slices.Compact(complaints)
+	b.problems = slices.Compact(problems)
 }
 
 // addHost gives a host of the routes its place in its zone. Hosts outside every
 // zone, and the route for every host, are not ours to answer for.
-func (n *names) addHost(h fleet.Host) (complaints []string) {
+func (n *names) addHost(h fleet.Host) (problems []fleet.Problem) {
 	if h.Name == "" {
 		return nil
 	}
 	key, err := canonical(h.Name + ".")
 	if err != nil {
-		return []string{fmt.Sprintf("host %q is not a domain name (%v) and is not answered for: rename it", h.Name, err)}
+		return []fleet.Problem{problem(authorOf(h), ReasonHostName, "host %q is not a domain name (%v) and is not answered for; rename it", h.Name, err)}
 	}
 	z := n.zone(key, miekg.TypeNone)
 	if z == nil {
 		return nil
 	}
 	if z.isNameserver(key) {
-		return []string{fmt.Sprintf("host %q is also a name server of zone %s, so its addresses stay fixed: give one of them another name", h.Name, z.name)}
+		return []fleet.Problem{problem(authorOf(h), ReasonHostNameserver, "host %q is also a name server of zone %s, so its addresses stay fixed; give one of them another name", h.Name, z.name)}
 	}
 	at := z.at(key)
 	at.host = h.Name
@@ -124,18 +125,19 @@ func (n *names) addHost(h fleet.Host) (complaints []string) {
 	for _, rtype := range []uint16{miekg.TypeA, miekg.TypeAAAA, miekg.TypeCNAME} {
 		if len(at.records[rtype]) > 0 {
 			at.drop(rtype)
-			complaints = append(complaints, fmt.Sprintf("host %q is steered, so the fixed %s record of zone %s at this name is not used: remove one of them",
+			problems = append(problems, problem(z.from, ReasonRecordBesideHost, "host %q is steered, so the fixed %s record of zone %s at this name is not used; remove one of them",
 				h.Name, miekg.TypeToString[rtype], z.name))
 		}
 	}
 	z.mix(h.Name, at.tls)
-	return complaints
+	return problems
 }
 
 // steered is what a plan says for a host and a client.
 type steered struct {
 	region  fleet.Region // empty: no region may serve
 	v4, v6  []netip.Addr // of this one region
+	tls     uint16       // port at which all of them serve TLS; 0: none
 	ttl     uint32       // seconds
 	stale   bool         // the region's endpoints are those last told; their source has lost touch
 	place   bool         // the choice depends on the client's place
@@ -156,7 +158,7 @@ func (t *Table) steer(host string, c client) steered {
 	if !ok {
 		return s
 	}
-	s.region = choice.Region
+	s.region, s.tls = choice.Region, t.plan.TLSPort(choice.Region)
 	s.stale = slices.ContainsFunc(choice.Reasons, func(r steer.Reason) bool { return r.Code == steer.ReasonStale })
 	for _, a := range t.plan.Addresses(choice.Region) {
 		if a = a.Unmap(); a.Is4() {

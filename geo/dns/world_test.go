@@ -26,6 +26,7 @@ var (
 		"us": {"198.51.100.11", "2001:db8:a::1"},
 		"ap": {"198.51.100.21"},
 	}
+	tlsPorts = map[fleet.Region]uint16{"eu": 443, "us": 8443, "ap": 443}
 )
 
 func service(name string, policy fleet.Policy, regions ...fleet.Region) *fleet.Service {
@@ -55,7 +56,7 @@ func edge(r fleet.Region, p fleet.Place) *fleet.Edge {
 	e := &fleet.Edge{Region: r, Place: p, Health: fleet.Verdict{State: fleet.Healthy}}
 	c := &fleet.Cluster{Name: "c-" + string(r), At: fleet.Vantage{Region: r, Place: p}}
 	for _, a := range gateways[r] {
-		g := fleet.Gateway{Addr: netip.MustParseAddr(a), Port: 80}
+		g := fleet.Gateway{Addr: netip.MustParseAddr(a), Port: 80, TLSPort: tlsPorts[r]}
 		c.Gateways = append(c.Gateways, g)
 		e.Gateways = append(e.Gateways, fleet.GatewayView{Gateway: g, Cluster: c.Name, Health: e.Health})
 	}
@@ -153,9 +154,9 @@ func locate(a netip.Addr) fleet.Location {
 func tableOf(t testing.TB, snap *fleet.Snapshot) *Table {
 	t.Helper()
 	var b builder
-	table, complaints := b.build(steer.New(snap))
-	for _, c := range complaints {
-		t.Errorf("unexpected complaint: %s", c)
+	table := b.build(steer.New(snap))
+	for _, p := range b.problems {
+		t.Errorf("unexpected problem: %v", p)
 	}
 	return table
 }

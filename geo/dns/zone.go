@@ -23,6 +23,7 @@ const (
 // zone is one zone with all its names. It is not changed after finish.
 type zone struct {
 	name     string
+	from     fleet.Origin
 	soa      *miekg.SOA
 	ns       []miekg.RR
 	negative uint32           // seconds a "no" is kept: min(SOA TTL, SOA MINIMUM) (RFC 2308 §5)
@@ -48,7 +49,7 @@ func (n *node) drop(rtype uint16) { delete(n.records, rtype) }
 // newZone starts a zone with its fixed records; hosts follow, then finish.
 func newZone(f *fixed) *zone {
 	from := f.from
-	z := &zone{name: from.Name, nodes: map[string]*node{}, serial: f.hash}
+	z := &zone{name: from.Name, from: from.Origin, nodes: map[string]*node{}, serial: f.hash}
 	z.at(z.name)
 	ttl := seconds(from.TTL)
 	for _, s := range from.Nameservers {
@@ -93,7 +94,7 @@ func newZone(f *fixed) *zone {
 // The serial is a hash of the zone's content: replicas that have the same facts
 // say the same serial without a memory between them. It does not grow with
 // time, which only matters to secondaries, and transfers are refused.
-func (z *zone) finish() (complaints []string) {
+func (z *zone) finish(routes *fleet.Routes) (problems []fleet.Problem) {
 	apex := z.nodes[z.name]
 	apex.records[miekg.TypeSOA] = []miekg.RR{z.soa}
 	apex.records[miekg.TypeNS] = z.ns
@@ -108,11 +109,12 @@ func (z *zone) finish() (complaints []string) {
 	}
 	for name, n := range z.nodes {
 		if cut := z.cutAbove(name); cut != "" && n.host != "" {
-			complaints = append(complaints, fmt.Sprintf("host %q is not answered for, since zone %s delegates %s to other name servers: remove those NS records or the host",
+			h, _ := routes.Host(n.host)
+			problems = append(problems, problem(authorOf(h), ReasonHostDelegated, "host %q is not answered for, since zone %s delegates %s to other name servers; remove those NS records or the host",
 				n.host, z.name, cut))
 		}
 	}
-	return complaints
+	return problems
 }
 
 // at returns the node of a name, made together with the names above it if need be.
@@ -216,20 +218,20 @@ func (z *zone) glue(ns []miekg.RR) (list []miekg.RR) {
 
 // fixed is the part of a zone that does not depend on routes, read from text once.
 type fixed struct {
-	from       fleet.Zone
-	records    []miekg.RR // names in canonical form
-	hash       uint64     // of from
-	complaints []string
+	from     fleet.Zone
+	records  []miekg.RR // names in canonical form
+	hash     uint64     // of from
+	problems []fleet.Problem
 }
 
 // readFixed reads a zone's records. They were checked at the door, so one that
-// does not read is passed over with a complaint and its neighbours stand.
+// does not read is passed over as a problem and its neighbours stand.
 func readFixed(from fleet.Zone) *fixed {
 	f := &fixed{from: from}
 	for _, r := range from.Records {
 		rr, err := readRR(from, r)
 		if err != nil {
-			f.complaints = append(f.complaints, fmt.Sprintf("record %s %s of zone %s is left out: %v", r.Name, r.Type, from.Name, err))
+			f.problems = append(f.problems, problem(from.Origin, ReasonRecordLeftOut, "record %s %s of zone %s is left out (%v); correct it", r.Name, r.Type, from.Name, err))
 			continue
 		}
 		f.records = append(f.records, rr)

@@ -20,7 +20,7 @@ func Floors() []Floor {
 		{Path: "discovery/peer", Level: 3, MayImport: []string{"fleet", "api/...", "trust"}},
 		{Path: "health/probe", Level: 3, MayImport: []string{"fleet"}},
 		{Path: "geo/geoip", Level: 3, MayImport: []string{"fleet"}},
-		{Path: "geo/dns", Level: 3, PureFiles: []string{"answer.go"}, MayImport: []string{"fleet", "geo/steer"}},
+		{Path: "geo/dns", Level: 3, PureFiles: []string{"answer.go", "problem.go", "resolve.go"}, MayImport: []string{"fleet", "geo/steer"}},
 		{Path: "xds/resource", Level: 3, MayImport: []string{"fleet"}},
 		// render names identities and does nothing else with trust.
 		{Path: "xds/render", Level: 3, Pure: true, MayImport: []string{"fleet", "geo/steer", "trust", "xds/resource"}},

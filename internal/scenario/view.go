@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/geo/steer"
+	"github.com/meridian-lb/meridian/hub"
 	"github.com/meridian-lb/meridian/xds/render"
 )
 
@@ -202,8 +203,14 @@ func (p *play) certificates(_ []string) ([]string, error) {
 	return said, nil
 }
 
-// problems: what is wrong in somebody's object.
+// problems: what is wrong in somebody's object, by the sources, the whole and DNS.
 func (p *play) problems(_ []string) ([]string, error) {
+	p.dns.Update(p.plan())
+	u := fleet.Update{Source: hub.Source(instance, "dns", ""), Whole: true}
+	if found := p.dns.Problems(); len(found) > 0 {
+		u.Put = []fleet.Fact{fleet.NewFact("dns", fleet.Problems(found))}
+	}
+	p.tell(u)
 	var said []string
 	for _, x := range p.plan().Problems {
 		said = append(said, strings.ReplaceAll(fmt.Sprintf("%s: %s: %s", x.About, x.Reason, x.Message), p.dir+"/", ""))

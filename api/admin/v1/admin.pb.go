@@ -2459,10 +2459,10 @@ func (x *Decision) GetDepends() string {
 	return ""
 }
 
-// DnsAnswer is what a resolver is told.
+// DnsAnswer is what a resolver is told that asks for the addresses of the host.
 type DnsAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The one region whose addresses are given; empty: no region may serve.
+	// The one region whose addresses are given; empty: the addresses are fixed ones, or there are none.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	// IPv4 and IPv6, sorted.
 	Addresses []string `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
@@ -2471,7 +2471,19 @@ type DnsAnswer struct {
 	// Client prefix that the decision was drawn for.
 	Prefix string `protobuf:"bytes,4,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// ECS scope prefix length: all clients that share this many bits get this answer.
-	EcsScope      uint32 `protobuf:"varint,5,opt,name=ecs_scope,json=ecsScope,proto3" json:"ecs_scope,omitempty"`
+	EcsScope uint32 `protobuf:"varint,5,opt,name=ecs_scope,json=ecsScope,proto3" json:"ecs_scope,omitempty"`
+	// Response code: "NOERROR", "NXDOMAIN", "REFUSED".
+	Code string `protobuf:"bytes,6,opt,name=code,proto3" json:"code,omitempty"`
+	// The zone of ours that answers; empty: none, so the question is refused.
+	Zone string `protobuf:"bytes,7,opt,name=zone,proto3" json:"zone,omitempty"`
+	// The host of the routes that is steered behind the name; empty: none is.
+	Host string `protobuf:"bytes,8,opt,name=host,proto3" json:"host,omitempty"`
+	// Names that the host is an alias of, each leading to the next.
+	Aliases []string `protobuf:"bytes,9,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// Name servers that the resolver is referred to instead of an answer.
+	Servers []string `protobuf:"bytes,10,rep,name=servers,proto3" json:"servers,omitempty"`
+	// Why no region is named, in one sentence; empty: one is.
+	Why           string `protobuf:"bytes,11,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2541,6 +2553,48 @@ func (x *DnsAnswer) GetEcsScope() uint32 {
 	return 0
 }
 
+func (x *DnsAnswer) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *DnsAnswer) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *DnsAnswer) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *DnsAnswer) GetAliases() []string {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+func (x *DnsAnswer) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *DnsAnswer) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // Hop is what the gateway that DNS named does with the request, for one target of the route.
 type Hop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2551,7 +2605,9 @@ type Hop struct {
 	// Region that serves it first; empty: none.
 	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	// The decision, standing in the gateway's region. Absent when nobody has such a service.
-	Decision      *Decision `protobuf:"bytes,4,opt,name=decision,proto3" json:"decision,omitempty"`
+	Decision *Decision `protobuf:"bytes,4,opt,name=decision,proto3" json:"decision,omitempty"`
+	// Why the gateway answers this part 503 itself; empty: it hands it on.
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2614,6 +2670,77 @@ func (x *Hop) GetDecision() *Decision {
 	return nil
 }
 
+func (x *Hop) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// Reply is what a gateway answers itself, without asking a service.
+type Reply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HTTP status code.
+	Status int32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
+	// Where a redirect leads; empty for others.
+	Location string `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
+	// One sentence.
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reply) Reset() {
+	*x = Reply{}
+	mi := &file_api_admin_v1_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reply) ProtoMessage() {}
+
+func (x *Reply) ProtoReflect() protoreflect.Message {
+	mi := &file_api_admin_v1_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reply.ProtoReflect.Descriptor instead.
+func (*Reply) Descriptor() ([]byte, []int) {
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Reply) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Reply) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Reply) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // ExplainResponse says where the request goes, and why.
 type ExplainResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2621,27 +2748,32 @@ type ExplainResponse struct {
 	Generation uint64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	// What is known of the client.
 	Location *Location `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
-	// What DNS decides for the host, with every reason.
+	// What DNS decides for the host that is steered, with every reason. Absent when none is.
 	Dns *Decision `protobuf:"bytes,3,opt,name=dns,proto3" json:"dns,omitempty"`
 	// What a resolver is told.
 	Answer *DnsAnswer `protobuf:"bytes,4,opt,name=answer,proto3" json:"answer,omitempty"`
-	// Region of the gateway at which the request then arrives.
+	// Region of the gateway at which the request then arrives; empty: at none. What
+	// follows is then what the gateway nearest to the client would do.
 	Gateway string `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	// The route that takes the request; absent: none, the gateway answers 404.
+	// The route that takes the request, behind a redirect if there is one; absent: none.
 	Route *Route `protobuf:"bytes,6,opt,name=route,proto3" json:"route,omitempty"`
 	// What the gateway does, per target of the route.
 	Hops []*Hop `protobuf:"bytes,7,rep,name=hops,proto3" json:"hops,omitempty"`
 	// The region that DNS names serves the request itself.
 	Agree bool `protobuf:"varint,8,opt,name=agree,proto3" json:"agree,omitempty"`
 	// Why DNS and HTTP do not agree; empty when they do.
-	Disagreement  string `protobuf:"bytes,9,opt,name=disagreement,proto3" json:"disagreement,omitempty"`
+	Disagreement string `protobuf:"bytes,9,opt,name=disagreement,proto3" json:"disagreement,omitempty"`
+	// What the gateway answers itself; absent: it hands the request on.
+	Reply *Reply `protobuf:"bytes,10,opt,name=reply,proto3" json:"reply,omitempty"`
+	// The path that routes are asked for, in normal form; empty: the request is refused.
+	Path          string `protobuf:"bytes,11,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2785,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2798,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExplainResponse) GetGeneration() uint64 {
@@ -2732,6 +2864,20 @@ func (x *ExplainResponse) GetDisagreement() string {
 	return ""
 }
 
+func (x *ExplainResponse) GetReply() *Reply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 // DrainOrder is an operator's order as it stands.
 type DrainOrder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2755,7 +2901,7 @@ type DrainOrder struct {
 
 func (x *DrainOrder) Reset() {
 	*x = DrainOrder{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2767,7 +2913,7 @@ func (x *DrainOrder) String() string {
 func (*DrainOrder) ProtoMessage() {}
 
 func (x *DrainOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2780,7 +2926,7 @@ func (x *DrainOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainOrder.ProtoReflect.Descriptor instead.
 func (*DrainOrder) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DrainOrder) GetScope() Scope {
@@ -2851,7 +2997,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2863,7 +3009,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2876,7 +3022,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DrainRequest) GetScope() Scope {
@@ -2931,7 +3077,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +3089,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3102,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DrainResponse) GetDrain() *DrainOrder {
@@ -3004,7 +3150,7 @@ type UndrainRequest struct {
 
 func (x *UndrainRequest) Reset() {
 	*x = UndrainRequest{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3162,7 @@ func (x *UndrainRequest) String() string {
 func (*UndrainRequest) ProtoMessage() {}
 
 func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3175,7 @@ func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
 func (*UndrainRequest) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UndrainRequest) GetScope() Scope {
@@ -3077,7 +3223,7 @@ type UndrainResponse struct {
 
 func (x *UndrainResponse) Reset() {
 	*x = UndrainResponse{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3089,7 +3235,7 @@ func (x *UndrainResponse) String() string {
 func (*UndrainResponse) ProtoMessage() {}
 
 func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3102,7 +3248,7 @@ func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainResponse.ProtoReflect.Descriptor instead.
 func (*UndrainResponse) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UndrainResponse) GetDrain() *DrainOrder {
@@ -3142,7 +3288,7 @@ type WatchPlanRequest struct {
 
 func (x *WatchPlanRequest) Reset() {
 	*x = WatchPlanRequest{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3300,7 @@ func (x *WatchPlanRequest) String() string {
 func (*WatchPlanRequest) ProtoMessage() {}
 
 func (x *WatchPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3167,7 +3313,7 @@ func (x *WatchPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPlanRequest.ProtoReflect.Descriptor instead.
 func (*WatchPlanRequest) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 // PlanSummary is the plan at a glance.
@@ -3199,7 +3345,7 @@ type PlanSummary struct {
 
 func (x *PlanSummary) Reset() {
 	*x = PlanSummary{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3211,7 +3357,7 @@ func (x *PlanSummary) String() string {
 func (*PlanSummary) ProtoMessage() {}
 
 func (x *PlanSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3224,7 +3370,7 @@ func (x *PlanSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanSummary.ProtoReflect.Descriptor instead.
 func (*PlanSummary) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PlanSummary) GetGeneration() uint64 {
@@ -3475,18 +3621,30 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x05panic\x18\x03 \x01(\bR\x05panic\x122\n" +
 	"\x05order\x18\x04 \x03(\v2\x1c.meridian.admin.v1.CandidateR\x05order\x126\n" +
 	"\arefused\x18\x05 \x03(\v2\x1c.meridian.admin.v1.CandidateR\arefused\x12\x18\n" +
-	"\adepends\x18\x06 \x01(\tR\adepends\"\xa3\x01\n" +
+	"\adepends\x18\x06 \x01(\tR\adepends\"\xa5\x02\n" +
 	"\tDnsAnswer\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x16\n" +
 	"\x06prefix\x18\x04 \x01(\tR\x06prefix\x12\x1b\n" +
-	"\tecs_scope\x18\x05 \x01(\rR\becsScope\"\x9f\x01\n" +
+	"\tecs_scope\x18\x05 \x01(\rR\becsScope\x12\x12\n" +
+	"\x04code\x18\x06 \x01(\tR\x04code\x12\x12\n" +
+	"\x04zone\x18\a \x01(\tR\x04zone\x12\x12\n" +
+	"\x04host\x18\b \x01(\tR\x04host\x12\x18\n" +
+	"\aaliases\x18\t \x03(\tR\aaliases\x12\x18\n" +
+	"\aservers\x18\n" +
+	" \x03(\tR\aservers\x12\x10\n" +
+	"\x03why\x18\v \x01(\tR\x03why\"\xb1\x01\n" +
 	"\x03Hop\x121\n" +
 	"\x06target\x18\x01 \x01(\v2\x19.meridian.admin.v1.TargetR\x06target\x12\x14\n" +
 	"\x05share\x18\x02 \x01(\x01R\x05share\x12\x16\n" +
 	"\x06region\x18\x03 \x01(\tR\x06region\x127\n" +
-	"\bdecision\x18\x04 \x01(\v2\x1b.meridian.admin.v1.DecisionR\bdecision\"\xff\x02\n" +
+	"\bdecision\x18\x04 \x01(\v2\x1b.meridian.admin.v1.DecisionR\bdecision\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"M\n" +
+	"\x05Reply\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x1a\n" +
+	"\blocation\x18\x02 \x01(\tR\blocation\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"\xc3\x03\n" +
 	"\x0fExplainResponse\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -3498,7 +3656,10 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x05route\x18\x06 \x01(\v2\x18.meridian.admin.v1.RouteR\x05route\x12*\n" +
 	"\x04hops\x18\a \x03(\v2\x16.meridian.admin.v1.HopR\x04hops\x12\x14\n" +
 	"\x05agree\x18\b \x01(\bR\x05agree\x12\"\n" +
-	"\fdisagreement\x18\t \x01(\tR\fdisagreement\"\xd0\x01\n" +
+	"\fdisagreement\x18\t \x01(\tR\fdisagreement\x12.\n" +
+	"\x05reply\x18\n" +
+	" \x01(\v2\x18.meridian.admin.v1.ReplyR\x05reply\x12\x12\n" +
+	"\x04path\x18\v \x01(\tR\x04path\"\xd0\x01\n" +
 	"\n" +
 	"DrainOrder\x12.\n" +
 	"\x05scope\x18\x01 \x01(\x0e2\x18.meridian.admin.v1.ScopeR\x05scope\x12\x12\n" +
@@ -3583,7 +3744,7 @@ func file_api_admin_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_api_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_api_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_api_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_api_admin_v1_admin_proto_goTypes = []any{
 	(Health)(0),                   // 0: meridian.admin.v1.Health
 	(Scope)(0),                    // 1: meridian.admin.v1.Scope
@@ -3621,16 +3782,17 @@ var file_api_admin_v1_admin_proto_goTypes = []any{
 	(*Decision)(nil),              // 33: meridian.admin.v1.Decision
 	(*DnsAnswer)(nil),             // 34: meridian.admin.v1.DnsAnswer
 	(*Hop)(nil),                   // 35: meridian.admin.v1.Hop
-	(*ExplainResponse)(nil),       // 36: meridian.admin.v1.ExplainResponse
-	(*DrainOrder)(nil),            // 37: meridian.admin.v1.DrainOrder
-	(*DrainRequest)(nil),          // 38: meridian.admin.v1.DrainRequest
-	(*DrainResponse)(nil),         // 39: meridian.admin.v1.DrainResponse
-	(*UndrainRequest)(nil),        // 40: meridian.admin.v1.UndrainRequest
-	(*UndrainResponse)(nil),       // 41: meridian.admin.v1.UndrainResponse
-	(*WatchPlanRequest)(nil),      // 42: meridian.admin.v1.WatchPlanRequest
-	(*PlanSummary)(nil),           // 43: meridian.admin.v1.PlanSummary
-	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(*Reply)(nil),                 // 36: meridian.admin.v1.Reply
+	(*ExplainResponse)(nil),       // 37: meridian.admin.v1.ExplainResponse
+	(*DrainOrder)(nil),            // 38: meridian.admin.v1.DrainOrder
+	(*DrainRequest)(nil),          // 39: meridian.admin.v1.DrainRequest
+	(*DrainResponse)(nil),         // 40: meridian.admin.v1.DrainResponse
+	(*UndrainRequest)(nil),        // 41: meridian.admin.v1.UndrainRequest
+	(*UndrainResponse)(nil),       // 42: meridian.admin.v1.UndrainResponse
+	(*WatchPlanRequest)(nil),      // 43: meridian.admin.v1.WatchPlanRequest
+	(*PlanSummary)(nil),           // 44: meridian.admin.v1.PlanSummary
+	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
 }
 var file_api_admin_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: meridian.admin.v1.Verdict.state:type_name -> meridian.admin.v1.Health
@@ -3638,11 +3800,11 @@ var file_api_admin_v1_admin_proto_depIdxs = []int32{
 	2,  // 2: meridian.admin.v1.Region.place:type_name -> meridian.admin.v1.Place
 	3,  // 3: meridian.admin.v1.Region.health:type_name -> meridian.admin.v1.Verdict
 	4,  // 4: meridian.admin.v1.Region.gateways:type_name -> meridian.admin.v1.Gateway
-	44, // 5: meridian.admin.v1.Region.rtt:type_name -> google.protobuf.Duration
+	45, // 5: meridian.admin.v1.Region.rtt:type_name -> google.protobuf.Duration
 	5,  // 6: meridian.admin.v1.ListRegionsResponse.regions:type_name -> meridian.admin.v1.Region
 	2,  // 7: meridian.admin.v1.Cluster.place:type_name -> meridian.admin.v1.Place
 	4,  // 8: meridian.admin.v1.Cluster.gateways:type_name -> meridian.admin.v1.Gateway
-	37, // 9: meridian.admin.v1.Cluster.drain:type_name -> meridian.admin.v1.DrainOrder
+	38, // 9: meridian.admin.v1.Cluster.drain:type_name -> meridian.admin.v1.DrainOrder
 	8,  // 10: meridian.admin.v1.ListClustersResponse.clusters:type_name -> meridian.admin.v1.Cluster
 	12, // 11: meridian.admin.v1.Service.backends:type_name -> meridian.admin.v1.Backend
 	11, // 12: meridian.admin.v1.ListServicesResponse.services:type_name -> meridian.admin.v1.Service
@@ -3650,17 +3812,17 @@ var file_api_admin_v1_admin_proto_depIdxs = []int32{
 	17, // 14: meridian.admin.v1.Route.to:type_name -> meridian.admin.v1.Target
 	15, // 15: meridian.admin.v1.ListRoutesResponse.hosts:type_name -> meridian.admin.v1.Host
 	20, // 16: meridian.admin.v1.ListProblemsResponse.problems:type_name -> meridian.admin.v1.Problem
-	44, // 17: meridian.admin.v1.Source.heard_ago:type_name -> google.protobuf.Duration
+	45, // 17: meridian.admin.v1.Source.heard_ago:type_name -> google.protobuf.Duration
 	23, // 18: meridian.admin.v1.ListSourcesResponse.sources:type_name -> meridian.admin.v1.Source
-	44, // 19: meridian.admin.v1.ConnectedGateway.connected:type_name -> google.protobuf.Duration
+	45, // 19: meridian.admin.v1.ConnectedGateway.connected:type_name -> google.protobuf.Duration
 	26, // 20: meridian.admin.v1.ListGatewaysResponse.gateways:type_name -> meridian.admin.v1.ConnectedGateway
 	2,  // 21: meridian.admin.v1.Location.place:type_name -> meridian.admin.v1.Place
-	44, // 22: meridian.admin.v1.Candidate.cost:type_name -> google.protobuf.Duration
+	45, // 22: meridian.admin.v1.Candidate.cost:type_name -> google.protobuf.Duration
 	0,  // 23: meridian.admin.v1.Candidate.state:type_name -> meridian.admin.v1.Health
 	31, // 24: meridian.admin.v1.Candidate.reasons:type_name -> meridian.admin.v1.Reason
 	32, // 25: meridian.admin.v1.Decision.order:type_name -> meridian.admin.v1.Candidate
 	32, // 26: meridian.admin.v1.Decision.refused:type_name -> meridian.admin.v1.Candidate
-	44, // 27: meridian.admin.v1.DnsAnswer.ttl:type_name -> google.protobuf.Duration
+	45, // 27: meridian.admin.v1.DnsAnswer.ttl:type_name -> google.protobuf.Duration
 	17, // 28: meridian.admin.v1.Hop.target:type_name -> meridian.admin.v1.Target
 	33, // 29: meridian.admin.v1.Hop.decision:type_name -> meridian.admin.v1.Decision
 	30, // 30: meridian.admin.v1.ExplainResponse.location:type_name -> meridian.admin.v1.Location
@@ -3668,41 +3830,42 @@ var file_api_admin_v1_admin_proto_depIdxs = []int32{
 	34, // 32: meridian.admin.v1.ExplainResponse.answer:type_name -> meridian.admin.v1.DnsAnswer
 	16, // 33: meridian.admin.v1.ExplainResponse.route:type_name -> meridian.admin.v1.Route
 	35, // 34: meridian.admin.v1.ExplainResponse.hops:type_name -> meridian.admin.v1.Hop
-	1,  // 35: meridian.admin.v1.DrainOrder.scope:type_name -> meridian.admin.v1.Scope
-	45, // 36: meridian.admin.v1.DrainOrder.since:type_name -> google.protobuf.Timestamp
-	1,  // 37: meridian.admin.v1.DrainRequest.scope:type_name -> meridian.admin.v1.Scope
-	37, // 38: meridian.admin.v1.DrainResponse.drain:type_name -> meridian.admin.v1.DrainOrder
-	1,  // 39: meridian.admin.v1.UndrainRequest.scope:type_name -> meridian.admin.v1.Scope
-	37, // 40: meridian.admin.v1.UndrainResponse.drain:type_name -> meridian.admin.v1.DrainOrder
-	5,  // 41: meridian.admin.v1.PlanSummary.regions:type_name -> meridian.admin.v1.Region
-	37, // 42: meridian.admin.v1.PlanSummary.drains:type_name -> meridian.admin.v1.DrainOrder
-	6,  // 43: meridian.admin.v1.Admin.ListRegions:input_type -> meridian.admin.v1.ListRegionsRequest
-	9,  // 44: meridian.admin.v1.Admin.ListClusters:input_type -> meridian.admin.v1.ListClustersRequest
-	13, // 45: meridian.admin.v1.Admin.ListServices:input_type -> meridian.admin.v1.ListServicesRequest
-	18, // 46: meridian.admin.v1.Admin.ListRoutes:input_type -> meridian.admin.v1.ListRoutesRequest
-	21, // 47: meridian.admin.v1.Admin.ListProblems:input_type -> meridian.admin.v1.ListProblemsRequest
-	24, // 48: meridian.admin.v1.Admin.ListSources:input_type -> meridian.admin.v1.ListSourcesRequest
-	27, // 49: meridian.admin.v1.Admin.ListGateways:input_type -> meridian.admin.v1.ListGatewaysRequest
-	29, // 50: meridian.admin.v1.Admin.Explain:input_type -> meridian.admin.v1.ExplainRequest
-	38, // 51: meridian.admin.v1.Admin.Drain:input_type -> meridian.admin.v1.DrainRequest
-	40, // 52: meridian.admin.v1.Admin.Undrain:input_type -> meridian.admin.v1.UndrainRequest
-	42, // 53: meridian.admin.v1.Admin.WatchPlan:input_type -> meridian.admin.v1.WatchPlanRequest
-	7,  // 54: meridian.admin.v1.Admin.ListRegions:output_type -> meridian.admin.v1.ListRegionsResponse
-	10, // 55: meridian.admin.v1.Admin.ListClusters:output_type -> meridian.admin.v1.ListClustersResponse
-	14, // 56: meridian.admin.v1.Admin.ListServices:output_type -> meridian.admin.v1.ListServicesResponse
-	19, // 57: meridian.admin.v1.Admin.ListRoutes:output_type -> meridian.admin.v1.ListRoutesResponse
-	22, // 58: meridian.admin.v1.Admin.ListProblems:output_type -> meridian.admin.v1.ListProblemsResponse
-	25, // 59: meridian.admin.v1.Admin.ListSources:output_type -> meridian.admin.v1.ListSourcesResponse
-	28, // 60: meridian.admin.v1.Admin.ListGateways:output_type -> meridian.admin.v1.ListGatewaysResponse
-	36, // 61: meridian.admin.v1.Admin.Explain:output_type -> meridian.admin.v1.ExplainResponse
-	39, // 62: meridian.admin.v1.Admin.Drain:output_type -> meridian.admin.v1.DrainResponse
-	41, // 63: meridian.admin.v1.Admin.Undrain:output_type -> meridian.admin.v1.UndrainResponse
-	43, // 64: meridian.admin.v1.Admin.WatchPlan:output_type -> meridian.admin.v1.PlanSummary
-	54, // [54:65] is the sub-list for method output_type
-	43, // [43:54] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	36, // 35: meridian.admin.v1.ExplainResponse.reply:type_name -> meridian.admin.v1.Reply
+	1,  // 36: meridian.admin.v1.DrainOrder.scope:type_name -> meridian.admin.v1.Scope
+	46, // 37: meridian.admin.v1.DrainOrder.since:type_name -> google.protobuf.Timestamp
+	1,  // 38: meridian.admin.v1.DrainRequest.scope:type_name -> meridian.admin.v1.Scope
+	38, // 39: meridian.admin.v1.DrainResponse.drain:type_name -> meridian.admin.v1.DrainOrder
+	1,  // 40: meridian.admin.v1.UndrainRequest.scope:type_name -> meridian.admin.v1.Scope
+	38, // 41: meridian.admin.v1.UndrainResponse.drain:type_name -> meridian.admin.v1.DrainOrder
+	5,  // 42: meridian.admin.v1.PlanSummary.regions:type_name -> meridian.admin.v1.Region
+	38, // 43: meridian.admin.v1.PlanSummary.drains:type_name -> meridian.admin.v1.DrainOrder
+	6,  // 44: meridian.admin.v1.Admin.ListRegions:input_type -> meridian.admin.v1.ListRegionsRequest
+	9,  // 45: meridian.admin.v1.Admin.ListClusters:input_type -> meridian.admin.v1.ListClustersRequest
+	13, // 46: meridian.admin.v1.Admin.ListServices:input_type -> meridian.admin.v1.ListServicesRequest
+	18, // 47: meridian.admin.v1.Admin.ListRoutes:input_type -> meridian.admin.v1.ListRoutesRequest
+	21, // 48: meridian.admin.v1.Admin.ListProblems:input_type -> meridian.admin.v1.ListProblemsRequest
+	24, // 49: meridian.admin.v1.Admin.ListSources:input_type -> meridian.admin.v1.ListSourcesRequest
+	27, // 50: meridian.admin.v1.Admin.ListGateways:input_type -> meridian.admin.v1.ListGatewaysRequest
+	29, // 51: meridian.admin.v1.Admin.Explain:input_type -> meridian.admin.v1.ExplainRequest
+	39, // 52: meridian.admin.v1.Admin.Drain:input_type -> meridian.admin.v1.DrainRequest
+	41, // 53: meridian.admin.v1.Admin.Undrain:input_type -> meridian.admin.v1.UndrainRequest
+	43, // 54: meridian.admin.v1.Admin.WatchPlan:input_type -> meridian.admin.v1.WatchPlanRequest
+	7,  // 55: meridian.admin.v1.Admin.ListRegions:output_type -> meridian.admin.v1.ListRegionsResponse
+	10, // 56: meridian.admin.v1.Admin.ListClusters:output_type -> meridian.admin.v1.ListClustersResponse
+	14, // 57: meridian.admin.v1.Admin.ListServices:output_type -> meridian.admin.v1.ListServicesResponse
+	19, // 58: meridian.admin.v1.Admin.ListRoutes:output_type -> meridian.admin.v1.ListRoutesResponse
+	22, // 59: meridian.admin.v1.Admin.ListProblems:output_type -> meridian.admin.v1.ListProblemsResponse
+	25, // 60: meridian.admin.v1.Admin.ListSources:output_type -> meridian.admin.v1.ListSourcesResponse
+	28, // 61: meridian.admin.v1.Admin.ListGateways:output_type -> meridian.admin.v1.ListGatewaysResponse
+	37, // 62: meridian.admin.v1.Admin.Explain:output_type -> meridian.admin.v1.ExplainResponse
+	40, // 63: meridian.admin.v1.Admin.Drain:output_type -> meridian.admin.v1.DrainResponse
+	42, // 64: meridian.admin.v1.Admin.Undrain:output_type -> meridian.admin.v1.UndrainResponse
+	44, // 65: meridian.admin.v1.Admin.WatchPlan:output_type -> meridian.admin.v1.PlanSummary
+	55, // [55:66] is the sub-list for method output_type
+	44, // [44:55] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_api_admin_v1_admin_proto_init() }
@@ -3716,7 +3879,7 @@ func file_api_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_admin_v1_admin_proto_rawDesc), len(file_api_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
