@@ -187,7 +187,7 @@ func TestStatus(t *testing.T) {
 		eventually(t, func() error {
 			events, err := host.admin.CoreV1().Events("late").List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(events.Items) != 1 || events.Items[0].Reason != "HostConflict" || events.Items[0].InvolvedObject.Name != "thief" {
-				return fmt.Errorf("%v, events %+v", err, events)
+				return fmt.Errorf("%w, events %+v", err, events)
 			}
 			return nil
 		})
@@ -251,7 +251,7 @@ func TestStatus(t *testing.T) {
 		eventually(t, func() error {
 			events, err := host.admin.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
 			if err != nil || !slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Reason == "ServiceNotFound" }) {
-				return fmt.Errorf("%v, %d events", err, len(events.Items))
+				return fmt.Errorf("%w, %d events", err, len(events.Items))
 			}
 			return nil
 		})
@@ -406,15 +406,15 @@ hostnames: [shop.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]}
 	eventually(t, func() error {
 		s, err := get("/gatewayclasses/meridian")
 		if err != nil || !meta.IsStatusConditionTrue(s.Status.Conditions, "Accepted") {
-			return fmt.Errorf("the class says %+v, %v", s, err)
+			return fmt.Errorf("the class says %+v, %w", s, err)
 		}
 		s, err = get("/namespaces/default/gateways/edge")
 		if err != nil || !meta.IsStatusConditionTrue(s.Status.Conditions, "Programmed") || len(s.Status.Addresses) != 1 || s.Status.Listeners[0].AttachedRoutes != 1 {
-			return fmt.Errorf("the Gateway says %+v, %v", s, err)
+			return fmt.Errorf("the Gateway says %+v, %w", s, err)
 		}
 		s, err = get("/namespaces/default/httproutes/shop")
 		if err != nil || len(s.Status.Parents) != 1 || !meta.IsStatusConditionTrue(s.Status.Parents[0].Conditions, "ResolvedRefs") || !meta.IsStatusConditionTrue(s.Status.Parents[0].Conditions, "Accepted") {
-			return fmt.Errorf("the route says %+v, %v", s, err)
+			return fmt.Errorf("the route says %+v, %w", s, err)
 		}
 		return nil
 	})
@@ -422,7 +422,7 @@ hostnames: [shop.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]}
 	eventually(t, func() error {
 		s, err := get("/namespaces/default/httproutes/shop")
 		if err != nil || !meta.IsStatusConditionFalse(s.Status.Parents[0].Conditions, "ResolvedRefs") {
-			return fmt.Errorf("the route says %+v, %v", s, err)
+			return fmt.Errorf("the route says %+v, %w", s, err)
 		}
 		return nil
 	})
