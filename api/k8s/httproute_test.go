@@ -109,14 +109,14 @@ func TestGateway(t *testing.T) {
 // Whatever somebody writes, translating it neither panics nor lets a route out
 // that could match nothing or lead nowhere.
 func FuzzHTTPRoute(f *testing.F) {
-	f.Add([]byte(aRoute(`hostnames: [a.test], rules: [{matches: [{path: {value: /x}}], backendRefs: [{name: a, port: 80}]}]`)), []byte(aGateway))
-	f.Add([]byte(aRoute(`rules: [{backendRefs: [{name: a, namespace: b, port: 80, weight: -1}]}]`)), []byte(aGateway))
-	f.Fuzz(func(t *testing.T, route, gateway []byte) {
+	f.Add([]byte(aRoute(`hostnames: [a.test], rules: [{matches: [{path: {value: /x}}], backendRefs: [{name: a, port: 80}]}]`)))
+	f.Add([]byte(aRoute(`rules: [{backendRefs: [{name: a, namespace: b, port: 80, weight: -1}]}]`)))
+	f.Fuzz(func(t *testing.T, route []byte) {
 		var r gatewayv1.HTTPRoute
-		var g gatewayv1.Gateway
-		if len(route)+len(gateway) > 1<<14 || yaml.Unmarshal(route, &r) != nil || yaml.Unmarshal(gateway, &g) != nil {
+		if yaml.Unmarshal(route, &r) != nil {
 			return
 		}
+		g := *of[gatewayv1.Gateway](t, aGateway)
 		_, _ = Gateway(&g, nil, fleet.Origin{})
 		set, _, _ := HTTPRoute(&r, []*gatewayv1.Gateway{&g}, nil, fleet.Origin{})
 		if set == nil {
@@ -126,6 +126,20 @@ func FuzzHTTPRoute(f *testing.F) {
 			if badPath(x.Match.Path) != "" || len(x.To) == 0 || !slices.ContainsFunc(x.To, func(to fleet.Target) bool { return to.Weight > 0 && to.Port.Number > 0 }) {
 				t.Errorf("%+v", x)
 			}
+		}
+	})
+}
+
+// Whatever stands in a Gateway, it is read in bounds.
+func FuzzGateway(f *testing.F) {
+	f.Add([]byte(aGateway))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var g gatewayv1.Gateway
+		if yaml.Unmarshal(text, &g) != nil {
+			return
+		}
+		if usable, problems := Gateway(&g, nil, fleet.Origin{}); usable > maxListeners || len(problems) > 100 {
+			t.Errorf("%d usable, %d problems", usable, len(problems))
 		}
 	})
 }
