@@ -85,4 +85,7 @@ const (
 	// ConditionResolved is true when everything that the object names exists
 	// and no part of it was left out.
 	ConditionResolved = "ResolvedRefs"
+	// ConditionReachable of a Cluster is true while somebody is in touch with its
+	// API server. While it is false, what the cluster last said stays in force.
+	ConditionReachable = "Reachable"
 )

@@ -147,24 +147,30 @@ func (r *report) cluster(c *v1alpha1.Cluster, source string) v1alpha1.ClusterSta
 			out.LastSeen = &t
 		}
 	}
-	if r.silent(about) {
+	reachable := metav1.Condition{Type: v1alpha1.ConditionReachable, Status: metav1.ConditionTrue, Reason: "InTouch", Message: "its API server answers"}
+	switch why, heard := r.silence(about); {
+	case !heard:
+		reachable.Status, reachable.Reason, reachable.Message = metav1.ConditionUnknown, "NotWatched", "nobody has watched it yet"
+	case why != "":
 		out.Health = v1alpha1.HealthStale
+		reachable.Status, reachable.Reason, reachable.Message = metav1.ConditionFalse, "NoAnswer", why
 	}
+	out.Conditions = r.conditions(out.Conditions, c.GetGeneration(), reachable)
 	return out
 }
 
-// silent reports whether nobody who speaks about a cluster is in touch with it.
-func (r *report) silent(about string) bool {
-	heard := false
+// silence says why nobody who speaks about a cluster is in touch with it; empty:
+// somebody is. Heard is false when nobody speaks about it at all.
+func (r *report) silence(about string) (why string, heard bool) {
 	for _, s := range r.plan.Sources {
 		if _, rest, _ := strings.Cut(s.Name, "/"); "/"+rest == about {
 			if s.Stale == "" {
-				return false
+				return "", true
 			}
-			heard = true
+			why, heard = s.Stale, true
 		}
 	}
-	return heard
+	return why, heard
 }
 
 func (r *report) health(cluster string) string {
