@@ -46,11 +46,16 @@ const (
 
 // Config is what a Server needs.
 type Config struct {
-	Listener net.Listener                     // closed when Run ends
-	Creds    credentials.TransportCredentials // nil: plaintext, for a listener that only trusted callers reach
-	// Tokens are the bearer tokens that are taken. Without any, whoever reaches
-	// the listener may do everything.
-	Tokens []Token
+	Listener net.Listener // closed when Run ends
+	// Creds identify callers, see trust.ServerTLSForTokens: an operator may do
+	// everything, a viewer or another daemon may look. Nil: plaintext, for a
+	// listener that only trusted callers reach.
+	Creds credentials.TransportCredentials
+	// Tokens and Authenticator let in who bears a token, beside or instead of
+	// certificates. Without Creds, tokens and Authenticator, whoever reaches the
+	// listener may do everything.
+	Tokens        []Token
+	Authenticator Authenticator
 
 	Instance string       // name of this daemon
 	Region   fleet.Region // where it stands, for round-trip times from here
@@ -92,6 +97,8 @@ type Server struct {
 	health  *health.Server
 	metrics *metrics
 
+	verdicts *verdicts // nil: only Config.Tokens are taken
+
 	mu     sync.Mutex // for Update
 	newest atomic.Pointer[published]
 
@@ -119,6 +126,9 @@ func New(c Config) *Server {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{c: c, metrics: newMetrics(c.Registerer), health: health.NewServer()}
+	if c.Authenticator != nil {
+		s.verdicts = newVerdicts(c.Authenticator)
+	}
 	s.newest.Store(&published{next: make(chan struct{})})
 	s.orders.given = map[fleet.FactName]fleet.Drain{}
 	s.setHealth("", false)

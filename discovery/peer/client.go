@@ -30,8 +30,7 @@ const (
 type Peer struct {
 	Address string // host:port; names are looked up anew at every attempt
 	// Instance is the name that the daemon there must give itself. Empty takes
-	// any name but our own; with mutual TLS, name it, so that no peer can speak
-	// in another's name.
+	// any name but our own; with Creds, any that its certificate says.
 	Instance string
 }
 
@@ -39,7 +38,7 @@ type Peer struct {
 type ClientConfig struct {
 	Instance   string // name of this daemon
 	Peers      []Peer
-	Creds      credentials.TransportCredentials                         // nil: plaintext
+	Creds      credentials.TransportCredentials                         // of package trust; nil: plaintext
 	Tell       fleet.Tell                                               // who keeps the facts
 	Dial       func(ctx context.Context, addr string) (net.Conn, error) // nil: TCP
 	Log        *slog.Logger                                             // nil: silent
@@ -154,6 +153,11 @@ func (c *Client) follow(ctx context.Context, l *listener, greeted func()) error 
 	}
 	if err := l.greet(hello); err != nil {
 		return err
+	}
+	if c.c.Creds != nil {
+		if err := speaks(stream.Context(), l.instance); err != nil {
+			return err
+		}
 	}
 	if err := c.claim(l.instance, l.peer.Address); err != nil {
 		return err

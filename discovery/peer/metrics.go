@@ -6,6 +6,7 @@ type serverMetrics struct {
 	followers prometheus.Gauge
 	messages  prometheus.Counter
 	facts     prometheus.Counter
+	refused   prometheus.Counter
 }
 
 func newServerMetrics(r prometheus.Registerer) *serverMetrics {
@@ -16,9 +17,11 @@ func newServerMetrics(r prometheus.Registerer) *serverMetrics {
 			Name: "meridian_peer_messages_sent_total", Help: "Messages with facts sent to peers, heartbeats not counted."}),
 		facts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "meridian_peer_facts_sent_total", Help: "Facts and tombstones sent to peers."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "meridian_peer_followers_refused_total", Help: "Attempts to follow this daemon's facts by somebody whose certificate does not allow it."}),
 	}
 	if r != nil {
-		r.MustRegister(m.followers, m.messages, m.facts)
+		r.MustRegister(m.followers, m.messages, m.facts, m.refused)
 	}
 	return m
 }

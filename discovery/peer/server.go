@@ -43,7 +43,7 @@ const (
 type ServerConfig struct {
 	Instance     string                           // name of this daemon, unique over all regions, without slash
 	Listener     net.Listener                     // closed when Run ends
-	Creds        credentials.TransportCredentials // nil: plaintext, for a network that is trusted
+	Creds        credentials.TransportCredentials // of package trust; nil: plaintext, for a network that is trusted
 	MaxFollowers int                              // 0 means 64
 	Log          *slog.Logger                     // nil: silent
 	Registerer   prometheus.Registerer            // nil: no metrics
@@ -131,6 +131,13 @@ func (s *Server) recover(srv any, stream grpc.ServerStream, _ *grpc.StreamServer
 
 // Follow implements the Facts service.
 func (s *Server) Follow(r *factv1.FollowRequest, stream grpc.ServerStreamingServer[factv1.Update]) error {
+	if s.c.Creds != nil {
+		if err := follows(stream.Context(), r.GetInstance()); err != nil {
+			s.metrics.refused.Inc()
+			s.c.Log.Warn("somebody who may not wants to follow our facts", "error", err)
+			return err
+		}
+	}
 	f, ok := s.ledger.follow(s.c.MaxFollowers)
 	if !ok {
 		return status.Errorf(codes.ResourceExhausted, "%s has %d followers already, which is as many as it takes", s.c.Instance, s.c.MaxFollowers)

@@ -11,23 +11,25 @@ func Floors() []Floor {
 		// The outside forms lean on each other: a fact carries objects, the admin
 		// API carries facts.
 		{Path: "api/...", Level: 2, MayImport: []string{"fleet", "api/..."}},
+		{Path: "trust", Level: 2, PureFiles: []string{"identity.go"}, MayImport: []string{"fleet"}},
 
 		{Path: "hub", Level: 3, PureFiles: []string{"book.go", "build.go", "ledger.go", "policy.go", "route.go", "service.go", "subject.go", "world.go"}, MayImport: []string{"fleet", "geo/steer", "health", "api/..."}},
 		// geo/steer is for writing the decision back into object status.
 		{Path: "discovery/kube/...", Level: 3, MayImport: []string{"fleet", "geo/steer", "api/...", "discovery/kube/..."}},
 		{Path: "discovery/file", Level: 3, MayImport: []string{"fleet", "api/..."}},
-		{Path: "discovery/peer", Level: 3, MayImport: []string{"fleet", "api/..."}},
+		{Path: "discovery/peer", Level: 3, MayImport: []string{"fleet", "api/...", "trust"}},
 		{Path: "health/probe", Level: 3, MayImport: []string{"fleet"}},
 		{Path: "geo/geoip", Level: 3, MayImport: []string{"fleet"}},
 		{Path: "geo/dns", Level: 3, PureFiles: []string{"answer.go"}, MayImport: []string{"fleet", "geo/steer"}},
 		{Path: "xds/resource", Level: 3, MayImport: []string{"fleet"}},
-		{Path: "xds/render", Level: 3, Pure: true, MayImport: []string{"fleet", "geo/steer", "xds/resource"}},
-		{Path: "xds/bootstrap", Level: 3, MayImport: []string{"fleet", "xds/resource"}},
-		{Path: "xds", Level: 3, MayImport: []string{"fleet", "geo/steer", "xds/resource", "xds/render"}},
+		// render names identities and does nothing else with trust.
+		{Path: "xds/render", Level: 3, Pure: true, MayImport: []string{"fleet", "geo/steer", "trust", "xds/resource"}},
+		{Path: "xds/bootstrap", Level: 3, MayImport: []string{"fleet", "trust", "xds/resource"}},
+		{Path: "xds", Level: 3, MayImport: []string{"fleet", "geo/steer", "trust", "xds/resource", "xds/render"}},
 		// Only tests: the whole edge against a real Envoy.
-		{Path: "xds/e2e_test", Level: 3, MayImport: []string{"fleet", "geo/steer", "xds", "xds/resource", "xds/render", "xds/bootstrap"}},
+		{Path: "xds/e2e_test", Level: 3, MayImport: []string{"fleet", "geo/steer", "trust", "xds", "xds/resource", "xds/render", "xds/bootstrap"}},
 		{Path: "placement", Level: 3, PureFiles: []string{"divide.go"}, MayImport: []string{"fleet", "geo/steer"}},
-		{Path: "admin", Level: 3, MayImport: []string{"fleet", "geo/steer", "api/..."}},
+		{Path: "admin", Level: 3, MayImport: []string{"fleet", "geo/steer", "api/...", "trust"}},
 
 		// Test support stands beside the floors and sees everything below it;
 		// only commands, the benchmarks and tests see it.
