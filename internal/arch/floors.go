@@ -7,6 +7,7 @@ func Floors() []Floor {
 		{Path: "fleet", Level: 1, Pure: true},
 
 		{Path: "geo/steer", Level: 2, Pure: true, MayImport: []string{"fleet"}},
+		{Path: "geo/clouds", Level: 2, Pure: true, MayImport: []string{"fleet"}},
 		{Path: "health", Level: 2, Pure: true, MayImport: []string{"fleet"}},
 		// The outside forms lean on each other: a fact carries objects, the admin
 		// API carries facts.
