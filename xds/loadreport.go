@@ -19,6 +19,10 @@ import (
 // StreamLoadStats asks an Envoy for its load and hands on what it says, until the
 // stream ends.
 func (s lrs) StreamLoadStats(str loadstatsv3.LoadReportingService_StreamLoadStatsServer) error {
+	who, err := s.bearer(str.Context())
+	if err != nil {
+		return err
+	}
 	if err := s.openLoad(); err != nil {
 		return err
 	}
@@ -38,8 +42,11 @@ func (s lrs) StreamLoadStats(str loadstatsv3.LoadReportingService_StreamLoadStat
 			if node = req.GetNode(); node.GetId() == "" {
 				return status.Error(codes.InvalidArgument, "the first load report names no node; set node.id in Envoy's bootstrap")
 			}
+			if err := s.vouch(who, node); err != nil {
+				return err
+			}
 			if _, err := s.config.ViewOf(node); err != nil {
-				return status.Errorf(codes.NotFound, "node %q is not served here: %v", node.GetId(), err)
+				return s.turnAway(refusedView, codes.NotFound, "node %q is not served here: %v", node.GetId(), err)
 			}
 			if err := str.Send(&loadstatsv3.LoadStatsResponse{SendAllClusters: true, LoadReportingInterval: durationpb.New(s.config.ReportEvery)}); err != nil {
 				return err

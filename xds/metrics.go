@@ -6,12 +6,15 @@ import (
 
 // metrics of the server. Labels are views and types, never resources or nodes.
 type metrics struct {
-	streams   *prometheus.GaugeVec
-	pushes    *prometheus.CounterVec
-	sent      *prometheus.CounterVec
-	bytes     *prometheus.CounterVec
-	nacks     *prometheus.CounterVec
-	reports   prometheus.Counter
+	streams *prometheus.GaugeVec
+	pushes  *prometheus.CounterVec
+	sent    *prometheus.CounterVec
+	bytes   *prometheus.CounterVec
+	nacks   *prometheus.CounterVec
+	reports prometheus.Counter
+
+	turnedAway *prometheus.CounterVec
+
 	resources *prometheus.Desc
 	refused   *prometheus.Desc
 	store     *store
@@ -30,14 +33,15 @@ func newMetrics(r prometheus.Registerer, s *store) (*metrics, error) {
 		nacks:  counter("nacks_total", "Responses that Envoys refused.", "type"),
 		reports: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "meridian", Subsystem: "xds", Name: "load_reports_total",
 			Help: "Load reports received."}),
-		resources: prometheus.NewDesc("meridian_xds_resources", "Resources of a view.", []string{"view", "type"}, nil),
-		refused:   prometheus.NewDesc("meridian_xds_refused_resources", "Resources of a view whose newest content an Envoy refuses.", []string{"view", "type"}, nil),
-		store:     s,
+		turnedAway: counter("nodes_refused_total", "Streams of nodes that are sent nothing, by reason: certificate, role, region, name or view.", "reason"),
+		resources:  prometheus.NewDesc("meridian_xds_resources", "Resources of a view.", []string{"view", "type"}, nil),
+		refused:    prometheus.NewDesc("meridian_xds_refused_resources", "Resources of a view whose newest content an Envoy refuses.", []string{"view", "type"}, nil),
+		store:      s,
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.streams, m.pushes, m.sent, m.bytes, m.nacks, m.reports, m} {
+	for _, c := range []prometheus.Collector{m.streams, m.pushes, m.sent, m.bytes, m.nacks, m.reports, m.turnedAway, m} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -35,8 +35,8 @@ func (it *item) wasRefused(version string) *refusal {
 
 // refuse records that an Envoy did not take rev. Bytes that no Envoy has taken
 // are withdrawn: the view goes back to the last good ones, and every stream is to
-// be woken when it says true. Bytes that another Envoy runs stay with it; then
-// only the Envoy that refused stays behind.
+// be woken when it says true. Bytes that another Envoy runs, or could run since
+// they depend on its machine, stay; then only the Envoy that refused stays behind.
 func (v *view) refuse(rev *revision, words string) bool {
 	words = short(words)
 	v.mu.Lock()
@@ -49,7 +49,7 @@ func (v *view) refuse(rev *revision, words string) bool {
 	why := refusal{version: rev.Version, words: words}
 	it.fault = newFault(rev.Resource, why)
 	v.faulty()
-	if rev.accepted.Load() {
+	if rev.accepted.Load() || rev.Local {
 		return false
 	}
 	if len(it.refused) == maxRefused {

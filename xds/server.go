@@ -24,8 +24,11 @@ import (
 
 // Config is what a Server needs.
 type Config struct {
-	Listener net.Listener                     // closed by Run
-	Creds    credentials.TransportCredentials // nil: plaintext, for loopback and tests
+	Listener net.Listener // closed by Run
+	// Creds, of package trust, identify nodes: each has to be a gateway, and to be
+	// named and to stand as its certificate says. Nil: plaintext, where a node is
+	// whoever it says it is.
+	Creds credentials.TransportCredentials
 
 	// ViewOf maps a node to the view that it is sent. It answers an error for
 	// a node that it does not know; the node is told, and asks again. It is
@@ -65,7 +68,8 @@ type Server struct {
 	ids     atomic.Int64
 	mu      sync.Mutex
 	streams map[*stream]struct{}
-	loads   int // open load report streams
+	loads   int                  // open load report streams
+	said    map[string]time.Time // when a refusal was logged last, by reason
 }
 
 // New checks the configuration and makes a server. It listens when Run is called.
@@ -90,7 +94,7 @@ func New(c Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	s := &Server{config: c, faulty: make(chan struct{}, 1), streams: map[*stream]struct{}{}, stopped: context.Background()}
+	s := &Server{config: c, faulty: make(chan struct{}, 1), streams: map[*stream]struct{}{}, said: map[string]time.Time{}, stopped: context.Background()}
 	s.store = newStore(func() {
 		select {
 		case s.faulty <- struct{}{}:
@@ -182,7 +186,7 @@ func (s *Server) enter(node *corev3.Node) (*view, error) {
 		if _, ok := status.FromError(err); ok {
 			return nil, err
 		}
-		return nil, status.Errorf(codes.NotFound, "node %q is not served here: %v", node.GetId(), err)
+		return nil, s.turnAway(refusedView, codes.NotFound, "node %q is not served here: %v", node.GetId(), err)
 	}
 	v, born, err := s.store.view(name)
 	if err != nil {
@@ -198,13 +202,17 @@ func (s *Server) enter(node *corev3.Node) (*view, error) {
 }
 
 // open begins a stream, unless there are too many.
-func (s *Server) open(protocol string, ads, sotw bool) (*stream, error) {
+func (s *Server) open(ctx context.Context, protocol string, ads, sotw bool) (*stream, error) {
+	who, err := s.bearer(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.room(); err != nil {
 		return nil, err
 	}
-	st := &stream{id: s.ids.Add(1), ads: ads, sotw: sotw, since: time.Now(), server: s}
+	st := &stream{id: s.ids.Add(1), ads: ads, sotw: sotw, since: time.Now(), server: s, bearer: who}
 	s.streams[st] = struct{}{}
 	s.metrics.streams.WithLabelValues(protocol).Inc()
 	return st, nil

@@ -24,7 +24,7 @@ func named() []string {
 
 // serveDelta runs one stream of the delta protocol; typeURL is empty for ADS.
 func (s *Server) serveDelta(str streamv3.DeltaStream, typeURL string) error {
-	st, err := s.open("delta", typeURL == "", false)
+	st, err := s.open(str.Context(), "delta", typeURL == "", false)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (s *Server) serveDelta(str streamv3.DeltaStream, typeURL string) error {
 
 // serveWorld runs one stream of the state-of-the-world protocol.
 func (s *Server) serveWorld(str streamv3.Stream, typeURL string) error {
-	st, err := s.open("sotw", typeURL == "", true)
+	st, err := s.open(str.Context(), "sotw", typeURL == "", true)
 	if err != nil {
 		return err
 	}

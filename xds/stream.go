@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/meridian-lb/meridian/trust"
 	"github.com/meridian-lb/meridian/xds/resource"
 )
 
@@ -35,6 +36,7 @@ type stream struct {
 	sotw   bool
 	since  time.Time
 	server *Server
+	bearer trust.Identity // of the connection
 
 	mu        sync.Mutex
 	view      *view // nil until the first request
@@ -165,6 +167,9 @@ func (st *stream) admit(node *corev3.Node, names int) error {
 	}
 	if node.GetId() == "" {
 		return status.Error(codes.InvalidArgument, "the first request names no node; set node.id in Envoy's bootstrap")
+	}
+	if err := st.server.vouch(st.bearer, node); err != nil {
+		return err
 	}
 	v, err := st.server.enter(node)
 	if err != nil {

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -144,7 +145,7 @@ func TestPushAllocations(t *testing.T) {
 	mustPublish(t, s, "v", all)
 	crowd := make([]pushed, subscribers)
 	for i := range crowd {
-		st, err := s.open("delta", true, false)
+		st, err := s.open(context.Background(), "delta", true, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +183,7 @@ func TestPushAllocations(t *testing.T) {
 func TestCancelledWatchIsSilent(t *testing.T) {
 	s := newServer(t, nil)
 	mustPublish(t, s, "v", resource.Delta{Put: []resource.Resource{endpoints(t, "a", 0)}})
-	st, err := s.open("delta", true, false)
+	st, err := s.open(context.Background(), "delta", true, false)
 	if err != nil {
 		t.Fatal(err)
 	}

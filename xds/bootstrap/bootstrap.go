@@ -11,9 +11,7 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
-	"sigs.k8s.io/yaml"
 
 	"github.com/meridian-lb/meridian/fleet"
 )
@@ -38,6 +36,15 @@ type Config struct {
 	// everybody; it has to be a loopback address. Zero means 127.0.0.1:9901.
 	Admin netip.AddrPort
 
+	// Identity is the directory, on the Envoy's machine, with its tls.crt, tls.key and
+	// ca.crt. With it the Envoy speaks mutual TLS to its control plane and to other
+	// regions. Empty: plaintext. The certificate has to name ID and Region.
+	Identity string
+	Domain   string // the trust domain of that identity; required with it
+	// Secrets is the directory, on the Envoy's machine, that holds what Secrets
+	// returns. Empty means /etc/envoy.
+	Secrets string
+
 	MaxConnections int64  // from clients, at once; 0 means 50000
 	MaxHeapBytes   uint64 // at which Envoy sheds load; 0 means 1 GiB
 }
@@ -57,15 +64,7 @@ func YAML(c Config) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("writing the bootstrap as JSON: %w", err)
-	}
-	out, err := yaml.JSONToYAML(raw)
-	if err != nil {
-		return nil, fmt.Errorf("writing the bootstrap as YAML: %w", err)
-	}
-	return out, nil
+	return toYAML(m)
 }
 
 // Message is the same as a message, checked against Envoy's own rules.
@@ -114,6 +113,9 @@ func (c Config) complete() (Config, error) {
 	c.RelayPort = orDefault(c.RelayPort, 15443)
 	c.MaxConnections = orDefault(c.MaxConnections, 50_000)
 	c.MaxHeapBytes = orDefault(c.MaxHeapBytes, 1<<30)
+	if c.Secrets == "" {
+		c.Secrets = "/etc/envoy"
+	}
 	if !c.Admin.IsValid() {
 		c.Admin = netip.MustParseAddrPort("127.0.0.1:9901")
 	}
@@ -130,6 +132,9 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("front and relay listener both have port %d; give each its own", c.HTTPPort)
 	case c.MaxConnections < 0:
 		return c, fmt.Errorf("a limit of %d connections lets nobody in", c.MaxConnections)
+	}
+	if err := c.checkIdentity(); err != nil {
+		return c, err
 	}
 	for _, x := range c.XDS {
 		if x.Host == "" || x.Port == 0 {
@@ -157,6 +162,9 @@ func node(c Config) *corev3.Node {
 	}
 	if c.Network != "" {
 		fields["network"] = structpb.NewStringValue(string(c.Network))
+	}
+	if c.Identity != "" {
+		fields["identity"] = structpb.NewStringValue(c.Identity)
 	}
 	return &corev3.Node{
 		Id:       c.ID,

@@ -23,26 +23,52 @@ func example() Config {
 	}
 }
 
-// The example that operators read is what this package writes.
-func TestExample(t *testing.T) {
-	body, err := YAML(example())
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := append([]byte("# An Envoy of Meridian, as package xds/bootstrap writes it. Change it there:\n"+
-		"# go test ./xds/bootstrap -update\n"), body...)
-	path := filepath.Join("..", "..", "deploy", "envoy", "bootstrap.yaml")
-	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
+func secureExample() Config {
+	c := example()
+	c.Identity, c.Domain = "/etc/meridian/identity", "mesh.example.com"
+	return c
+}
+
+// The examples that operators read are what this package writes.
+func TestExamples(t *testing.T) {
+	examples := map[string][]byte{}
+	add := func(name string, body []byte, err error) {
+		t.Helper()
+		if err != nil {
 			t.Fatal(err)
 		}
+		examples[name] = body
 	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	body, err := YAML(example())
+	add("bootstrap.yaml", body, err)
+	body, err = YAML(secureExample())
+	add("mtls/bootstrap.yaml", body, err)
+	files, err := Secrets(secureExample())
+	for name, body := range files {
+		add("mtls/"+name, body, err)
 	}
-	if string(got) != string(want) {
-		t.Errorf("%s is not what the package writes; run: go test ./xds/bootstrap -update", path)
+	if len(examples) != 4 {
+		t.Errorf("%d files, %v", len(examples), err)
+	}
+	for name, body := range examples {
+		want := append([]byte("# An Envoy of Meridian, as package xds/bootstrap writes it. Change it there:\n"+
+			"# go test ./xds/bootstrap -update\n"), body...)
+		path := filepath.Join("..", "..", "deploy", "envoy", name)
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Errorf("%s is not what the package writes; run: go test ./xds/bootstrap -update", path)
+		}
 	}
 }
 
@@ -112,6 +138,10 @@ func TestRefused(t *testing.T) {
 		"half an xDS":    {func(c *Config) { c.XDS[0].Port = 0 }, "not complete"},
 		"open admin":     {func(c *Config) { c.Admin = netip.MustParseAddrPort("0.0.0.0:9901") }, "loopback"},
 		"one port":       {func(c *Config) { c.HTTPPort, c.RelayPort = 80, 80 }, "give each its own"},
+		"no domain":      {func(c *Config) { c.Identity = "/etc/id" }, "trust domain"},
+		"odd ID":         {func(c *Config) { *c = secureExample(); c.ID = "a/b" }, "name"},
+		"relative path":  {func(c *Config) { *c = secureExample(); c.Identity = "id" }, "absolute"},
+		"odd files":      {func(c *Config) { *c = secureExample(); c.Secrets = "/etc//envoy" }, "absolute"},
 		"no connections": {func(c *Config) { c.MaxConnections = -1 }, "lets nobody in"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -103,6 +103,9 @@ func controlPlane(c Config) []*clusterv3.Cluster {
 			}),
 		},
 	}
+	if c.Identity != "" {
+		cluster.TransportSocket = toControlPlane(c)
+	}
 	if discovery == clusterv3.Cluster_STRICT_DNS {
 		cluster.DnsRefreshRate = durationpb.New(xdsDNSRefresh) //nolint:staticcheck // deprecated, and taken by every Envoy that we support
 		cluster.RespectDnsTtl = true                           //nolint:staticcheck // as above
@@ -156,6 +159,7 @@ func stats() *metricsv3.StatsConfig {
 		".upstream_cx_active", ".upstream_cx_connect_fail", ".upstream_cx_connect_timeout",
 		".upstream_rq_active", ".upstream_rq_total", ".upstream_rq_2xx", ".upstream_rq_4xx", ".upstream_rq_5xx", ".upstream_rq_time",
 		".upstream_rq_retry", ".upstream_rq_retry_success", ".upstream_rq_retry_overflow", ".upstream_rq_retry_limit_exceeded",
+		".key_rotation_failed",
 		".lb_healthy_panic", ".ejections_active", ".ejections_enforced_total",
 		".downstream_cx_active", ".downstream_cx_total", ".downstream_cx_overload_disable_keepalive",
 		".downstream_rq_active", ".downstream_rq_total", ".downstream_rq_2xx", ".downstream_rq_3xx", ".downstream_rq_4xx", ".downstream_rq_5xx", ".downstream_rq_time",

@@ -10,13 +10,11 @@ import (
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	upstreamcodecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/meridian-lb/meridian/fleet"
@@ -49,9 +47,10 @@ const (
 	retryFloor         = 1024
 )
 
-// cluster renders a service's port. It depends on the names and the protocol
-// alone: no endpoint, weight, policy or decision ever changes it.
-func cluster(s fleet.ServiceName, port uint16, protocol string, local bool) *clusterv3.Cluster {
+// cluster renders a service's port. It depends on the names, the protocol and, where
+// relays have identities, the regions that have the service: no endpoint, weight,
+// policy or decision ever changes it.
+func cluster(v View, s fleet.ServiceName, port uint16, protocol string, regions []fleet.Region, local bool) *clusterv3.Cluster {
 	name := ClusterName(s, port)
 	if local {
 		name = LocalClusterName(s, port)
@@ -86,7 +85,7 @@ func cluster(s fleet.ServiceName, port uint16, protocol string, local bool) *clu
 			KeepaliveProbes: wrapperspb.UInt32(3), KeepaliveTime: wrapperspb.UInt32(30), KeepaliveInterval: wrapperspb.UInt32(5),
 		}},
 		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(protocolOptions(protocol, local)),
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(protocolOptions(v, protocol, local)),
 		},
 	}
 	if !local {
@@ -94,7 +93,7 @@ func cluster(s fleet.ServiceName, port uint16, protocol string, local bool) *clu
 			ResourceApiVersion:    corev3.ApiVersion_V3,
 			ConfigSourceSpecifier: &corev3.ConfigSource_Self{Self: &corev3.SelfConfigSource{TransportApiVersion: corev3.ApiVersion_V3}},
 		}
-		c.TransportSocketMatches = socketMatches()
+		c.TransportSocketMatches = socketMatches(v, regions, protocol)
 	}
 	return c
 }
@@ -136,29 +135,15 @@ func circuitBreakers() *clusterv3.CircuitBreakers {
 	}}}
 }
 
-// socketMatches is where relays are told from pods. Both are spoken to in the
-// clear; the relay's socket is the place for mutual TLS.
-func socketMatches() []*clusterv3.Cluster_TransportSocketMatch {
-	clear := &corev3.TransportSocket{
-		Name:       "envoy.transport_sockets.raw_buffer",
-		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(&rawbufferv3.RawBuffer{})},
-	}
-	return []*clusterv3.Cluster_TransportSocketMatch{
-		{
-			Name:            "relay",
-			Match:           &structpb.Struct{Fields: map[string]*structpb.Value{socketMatchVia: structpb.NewStringValue(viaRelay)}},
-			TransportSocket: clear,
-		},
-		{Name: "direct", Match: &structpb.Struct{}, TransportSocket: clear},
-	}
-}
-
 // protocolOptions choose the protocol, and tell a relay, but no pod, which
 // service is meant: the value stands in the endpoint's metadata, so each attempt of
 // a request carries what its own endpoint needs.
-func protocolOptions(protocol string, local bool) *upstreamhttpv3.HttpProtocolOptions {
+func protocolOptions(v View, protocol string, local bool) *upstreamhttpv3.HttpProtocolOptions {
 	o := &upstreamhttpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(upstreamIdle)},
+	}
+	if v.Identity != "" && !local {
+		o.CommonHttpProtocolOptions.MaxConnectionDuration = durationpb.New(relayConnection)
 	}
 	http := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},

@@ -22,15 +22,17 @@ const (
 	socketMatchKey = "envoy.transport_socket_match" // chooses the cluster's transport socket
 	socketMatchVia = "via"
 	viaRelay       = "relay"
+	socketMatchIn  = "region"   // that the relay stands in
 	meridianKey    = "meridian" // read by the cluster's upstream filter
 	meridianName   = "service"
 )
 
-// relaySegment encodes gateways as endpoints that are told which service is meant.
-func relaySegment(gateways []fleet.Gateway, service string) []byte {
+// relaySegment encodes a region's gateways as endpoints that are told which
+// service is meant.
+func relaySegment(gateways []fleet.Gateway, region fleet.Region, service string) []byte {
 	var b []byte
 	meta := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
-		socketMatchKey: {Fields: map[string]*structpb.Value{socketMatchVia: structpb.NewStringValue(viaRelay)}},
+		socketMatchKey: relayIn(region),
 		meridianKey:    {Fields: map[string]*structpb.Value{meridianName: structpb.NewStringValue(service)}},
 	}}
 	for _, g := range gateways {
@@ -41,6 +43,16 @@ func relaySegment(gateways []fleet.Gateway, service string) []byte {
 		})
 	}
 	return b
+}
+
+// relayIn is the metadata by which a cluster's sockets know a region's relays; an
+// empty region means those of all regions.
+func relayIn(r fleet.Region) *structpb.Struct {
+	m := &structpb.Struct{Fields: map[string]*structpb.Value{socketMatchVia: structpb.NewStringValue(viaRelay)}}
+	if r != "" {
+		m.Fields[socketMatchIn] = structpb.NewStringValue(strings.ToValidUTF8(string(r), "?"))
+	}
+	return m
 }
 
 // assignment encodes a ClusterLoadAssignment around the shared segments.

@@ -17,6 +17,21 @@ func testView() View {
 	}
 }
 
+// secureView is testView with an identity.
+func secureView() View {
+	v := testView()
+	v.Domain, v.Identity = "mesh.example", "/etc/meridian/identity"
+	return v
+}
+
+// drawView is one of both.
+func drawView(t *rapid.T) View {
+	if rapid.Bool().Draw(t, "identity") {
+		return secureView()
+	}
+	return testView()
+}
+
 // site is one cluster of a test world.
 type site struct {
 	cluster  string

@@ -74,7 +74,11 @@ func relay(v View) *listenerv3.Listener {
 	m.ServerHeaderTransformation = hcmv3.HttpConnectionManager_PASS_THROUGH
 	m.EarlyHeaderMutationExtensions = early(setHeader(localClusterHeader, localPrefix+"%REQ("+ServiceHeader+")%"))
 	m.LocalReplyConfig = unservedReplies()
-	return listener(RelayName, v.Bind, v.RelayPort, m)
+	l := listener(RelayName, v.Bind, v.RelayPort, m)
+	if v.Identity != "" {
+		l.FilterChains[0].TransportSocket = relayServer(v)
+	}
+	return l
 }
 
 // unservedReplies mark the answers that Envoy makes itself when no pod has seen

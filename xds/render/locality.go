@@ -147,7 +147,7 @@ func (w world) region(svc *fleet.Service, port uint16, r fleet.Region, desperate
 			continue
 		}
 		if g := relays(edge, name); len(g) > 0 {
-			l.segments = [][]byte{relaySegment(g, ClusterName(svc.Name, port))}
+			l.segments = [][]byte{relaySegment(g, r, ClusterName(svc.Name, port))}
 			list = append(list, l)
 		}
 	}

@@ -114,6 +114,7 @@ func (c *change) listeners() []fleet.Problem {
 		c.add(FrontName, front(c.r.view)),
 		c.add(RelayName, relay(c.r.view)),
 		c.add(RelayName, relayRoutes()),
+		c.identity(),
 	} {
 		problems = append(problems, notEncoded(fleet.Origin{}, e)...)
 	}
@@ -158,7 +159,7 @@ func (c *change) service(w world, svc *fleet.Service, d steer.Decision, before *
 			resource.Name{TypeURL: resource.ClusterType, Name: front}, resource.Name{TypeURL: resource.EndpointType, Name: front})
 		if before == nil || before.service != svc {
 			now.problems = append(now.problems, notEncoded(origins[0],
-				c.add(front, cluster(svc.Name, n, now.ports.protocols[n], false), origins...))...)
+				c.add(front, cluster(w.view, svc.Name, n, now.ports.protocols[n], regionsWith(svc, n), false), origins...))...)
 		}
 		c.offer(resource.FromBytes(resource.EndpointType, front, assignment(front, w.localities(svc, n, d)), origins...))
 		if !hasPortIn(svc, n, w.view.Region) {
@@ -168,7 +169,7 @@ func (c *change) service(w world, svc *fleet.Service, d steer.Decision, before *
 			resource.Name{TypeURL: resource.ClusterType, Name: local}, resource.Name{TypeURL: resource.EndpointType, Name: local})
 		if before == nil || before.service != svc {
 			now.problems = append(now.problems, notEncoded(origins[0],
-				c.add(local, cluster(svc.Name, n, now.ports.protocols[n], true), origins...))...)
+				c.add(local, cluster(w.view, svc.Name, n, now.ports.protocols[n], nil, true), origins...))...)
 		}
 		c.offer(resource.FromBytes(resource.EndpointType, local, assignment(local, w.local(svc, n)), origins...))
 	}
@@ -193,6 +194,18 @@ func hasPortIn(svc *fleet.Service, port uint16, r fleet.Region) bool {
 		_, ok := b.Port(fleet.PortRef{Number: port})
 		return ok && b.Region == r
 	})
+}
+
+// regionsWith are the regions where a port may be reached by a relay, sorted.
+func regionsWith(svc *fleet.Service, port uint16) []fleet.Region {
+	var list []fleet.Region
+	for _, b := range svc.Backends {
+		if _, ok := b.Port(fleet.PortRef{Number: port}); ok {
+			list = append(list, b.Region)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 func (c *change) routes(routes *fleet.Routes) []fleet.Problem {

@@ -23,7 +23,7 @@ import (
 // new one would tell, byte for byte, and so do its problems.
 func TestIncrementalIsFull(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		v := testView()
+		v := drawView(t)
 		v.Network = rapid.SampledFrom([]fleet.Network{"n1", "n2", ""}).Draw(t, "network")
 		r := NewRenderer(v, NewSegments())
 		told := map[resource.Name]resource.Resource{}
@@ -96,7 +96,7 @@ func decode(t fataler, r resource.Resource) proto.Message {
 // check it by, and what Envoy checks beyond them.
 func TestEverythingIsValid(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		v := testView()
+		v := drawView(t)
 		if rapid.Bool().Draw(t, "ipv6") {
 			v.Bind = netip.IPv6Unspecified()
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/meridian-lb/meridian/fleet"
+	"github.com/meridian-lb/meridian/trust"
 )
 
 // View is what Envoys that are told the same have in common. It is comparable.
@@ -22,6 +24,13 @@ type View struct {
 	Bind      netip.Addr    // the address their listeners bind, always valid
 	HTTPPort  uint16        // of the front listener, never 0
 	RelayPort uint16        // of the relay listener, never 0 and not HTTPPort
+
+	// Where the Envoys keep their identity: a directory on their own machines with
+	// tls.crt, tls.key and ca.crt, as a clean absolute path of few letters. Relays
+	// then speak mutual TLS. Empty: they speak plaintext.
+	Identity string
+	// The trust domain of that identity; empty when there is none, and only then.
+	Domain string
 }
 
 // What a node that does not say otherwise is given.
@@ -41,13 +50,20 @@ const (
 	metadataBind      = "bind"
 	metadataHTTPPort  = "http_port"
 	metadataRelayPort = "relay_port"
+	metadataIdentity  = "identity"
 )
 
-const maxWord = 128 // bytes in a region, network or class
+const (
+	maxWord     = 128 // bytes in a region, network or class
+	maxIdentity = 256 // bytes in the path of an identity
+)
 
 // ViewOf reads the view of a node from its locality and metadata. What it
 // returns is safe to use in names and keys whatever the node has said.
-func ViewOf(n *corev3.Node) (View, error) {
+//
+// Domain is the trust domain of the control plane, and empty when it speaks
+// plaintext; its Envoys have to do as it does.
+func ViewOf(n *corev3.Node, domain string) (View, error) {
 	fields := n.GetMetadata().GetFields()
 	v := View{Region: fleet.Region(n.GetLocality().GetRegion())}
 	network, err := text(fields, metadataNetwork, "")
@@ -71,6 +87,16 @@ func ViewOf(n *corev3.Node) (View, error) {
 	if v.RelayPort, err = port(fields, metadataRelayPort, DefaultRelayPort); err != nil {
 		return View{}, err
 	}
+	if v.Identity, err = text(fields, metadataIdentity, ""); err != nil {
+		return View{}, err
+	}
+	switch {
+	case domain != "" && v.Identity == "":
+		return View{}, errors.New("relays speak mutual TLS here and the node names no directory of an identity; set node.metadata.identity in the Envoy's bootstrap")
+	case domain == "" && v.Identity != "":
+		return View{}, errors.New("the node has an identity and this control plane has none, so relays would not understand each other; start every meridiand with --identity")
+	}
+	v.Domain = domain
 	return v, v.check()
 }
 
@@ -122,6 +148,12 @@ func (v View) check() error {
 		return fmt.Errorf("network %.40q is not a name of letters, digits, '-', '_' and '.' (at most %d)", string(v.Network), maxWord)
 	case !word(v.Class):
 		return fmt.Errorf("class %.40q is not a name of letters, digits, '-', '_' and '.' (at most %d)", v.Class, maxWord)
+	case v.Identity != "" && !cleanPath(v.Identity):
+		return fmt.Errorf("identity %.80q is not a clean absolute path of letters, digits, '-', '_', '.' and '/' (at most %d)", v.Identity, maxIdentity)
+	case v.Identity != "" && trust.CheckDomain(v.Domain) != nil:
+		return trust.CheckDomain(v.Domain)
+	case v.Identity == "" && v.Domain != "":
+		return fmt.Errorf("there is a trust domain %.40q and no identity of it", v.Domain)
 	case v.HTTPPort == v.RelayPort:
 		return fmt.Errorf("http_port and relay_port are both %d; give each its own", v.HTTPPort)
 	}
@@ -143,21 +175,43 @@ func word(s string) bool {
 	return true
 }
 
-// Key is the view as one string, the same in every process.
+// cleanPath reports whether s is an absolute path that needs no quoting anywhere
+// and that can be written in no other way.
+func cleanPath(s string) bool {
+	if len(s) > maxIdentity || !strings.HasPrefix(s, "/") || path.Clean(s) != s {
+		return false
+	}
+	for part := range strings.SplitSeq(s[1:], "/") {
+		if !word(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// Key is the view as one string, the same in every process. The path of the
+// identity is its end, since it is the only part that holds slashes.
 func (v View) Key() string {
-	return strings.Join([]string{
+	key := strings.Join([]string{
 		string(v.Region), string(v.Network), v.Class, v.Bind.String(),
 		strconv.Itoa(int(v.HTTPPort)), strconv.Itoa(int(v.RelayPort)),
 	}, "/")
+	if v.Identity != "" {
+		key += "/" + v.Domain + v.Identity
+	}
+	return key
 }
 
 // ParseKey is the inverse of Key. A view that it returns is as sound as one of ViewOf.
 func ParseKey(key string) (View, error) {
-	parts := strings.Split(key, "/")
-	if len(parts) != 6 {
-		return View{}, fmt.Errorf("view %.60q is not region/network/class/bind/http-port/relay-port", key)
+	parts := strings.SplitN(key, "/", 8)
+	if len(parts) != 6 && len(parts) != 8 {
+		return View{}, fmt.Errorf("view %.60q is not region/network/class/bind/http-port/relay-port, nor that with /domain/path", key)
 	}
 	v := View{Region: fleet.Region(parts[0]), Network: fleet.Network(parts[1]), Class: parts[2]}
+	if len(parts) == 8 {
+		v.Domain, v.Identity = parts[6], "/"+parts[7]
+	}
 	var err error
 	if v.Bind, err = parseBind(parts[3]); err != nil {
 		return View{}, fmt.Errorf("view %.60q: %w", key, err)

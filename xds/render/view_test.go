@@ -50,9 +50,10 @@ func TestViewOf(t *testing.T) {
 		"half a port":              {nodeOf("eu", map[string]any{"relay_port": 1.5}), View{}, `"relay_port"`},
 		"no number":                {nodeOf("eu", map[string]any{"relay_port": math.NaN()}), View{}, `"relay_port"`},
 		"one port for both":        {nodeOf("eu", map[string]any{"http_port": 15443}), View{}, "give each its own"},
+		"identity without need":    {nodeOf("eu", map[string]any{"identity": "/etc/id"}), View{}, "--identity"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ViewOf(c.node)
+			got, err := ViewOf(c.node, "")
 			if c.err == "" {
 				if err != nil || got != c.want {
 					t.Errorf("got %+v %v, want %+v", got, err, c.want)
@@ -64,8 +65,39 @@ func TestViewOf(t *testing.T) {
 	}
 }
 
+// With a trust domain every node must have an identity, at a path that is safe
+// to be repeated.
+func TestViewOfIdentity(t *testing.T) {
+	const domain = "mesh.example"
+	for path, ok := range map[string]bool{
+		"/etc/meridian/identity": true, "/a": true, "/a/..b": true, "/" + strings.Repeat("x", 127) + "/" + strings.Repeat("x", 127): true,
+		"": false, "/": false, "etc": false, "./etc": false, "/etc/": false, "/etc//id": false, "/etc/../id": false, "/..": false, "/./etc": false,
+		"/etc/id entity": false, "/etc/id\n": false, "/etc/%2e": false, "/etc/ü": false, "/etc/$(id)": false, "/etc/\x00": false,
+		"/" + strings.Repeat("x", 129): false, "/a" + strings.Repeat("/a", 128): false,
+	} {
+		v, err := ViewOf(nodeOf("eu", map[string]any{"identity": path}), domain)
+		if (err == nil) != ok {
+			t.Errorf("%.40q: %v", path, err)
+			continue
+		}
+		if !ok {
+			continue
+		}
+		if v.Identity != path || v.Domain != domain {
+			t.Errorf("%.40q: %+v", path, v)
+		}
+		if back, err := ParseKey(v.Key()); err != nil || back != v {
+			t.Errorf("%.40q: its key reads as %+v %v", path, back, err)
+		}
+	}
+	if _, err := ViewOf(nodeOf("eu", nil), domain); err == nil || !strings.Contains(err.Error(), "node.metadata.identity") {
+		t.Errorf("without an identity: %v", err)
+	}
+}
+
 func FuzzViewOf(f *testing.F) {
 	for _, n := range []*corev3.Node{
+		nodeOf("eu", map[string]any{"identity": "/etc/meridian/identity"}),
 		nodeOf("eu-west", nil),
 		nodeOf("eu", map[string]any{"network": "n", "class": "c", "bind": "::1", "http_port": 1, "relay_port": 2}),
 		nodeOf("eu", map[string]any{"bind": "::ffff:1.2.3.4"}),
@@ -81,13 +113,15 @@ func FuzzViewOf(f *testing.F) {
 		if proto.Unmarshal(b, &n) != nil {
 			return
 		}
-		v, err := ViewOf(&n)
-		if err != nil {
-			return
-		}
-		back, err := ParseKey(v.Key())
-		if err != nil || back != v {
-			t.Errorf("view %+v has key %q, which reads as %+v %v", v, v.Key(), back, err)
+		for _, domain := range []string{"", "mesh.example"} {
+			v, err := ViewOf(&n, domain)
+			if err != nil {
+				continue
+			}
+			back, err := ParseKey(v.Key())
+			if err != nil || back != v {
+				t.Errorf("view %+v has key %q, which reads as %+v %v", v, v.Key(), back, err)
+			}
 		}
 	})
 }
@@ -98,12 +132,17 @@ func FuzzParseKey(f *testing.F) {
 	f.Add("eu/n/c/::ffff:1.2.3.4/80/81")
 	f.Add("eu/n/c/1.2.3.4/080/81")
 	f.Add("/////")
+	f.Add(secureView().Key())
+	f.Add("eu/n/c/1.2.3.4/80/81/mesh.example/")
+	f.Add("eu/n/c/1.2.3.4/80/81/mesh.example//etc")
+	f.Add("eu/n/c/1.2.3.4/80/81//etc")
+	f.Add("eu/n/c/1.2.3.4/80/81/mesh.example")
 	f.Fuzz(func(t *testing.T, key string) {
 		v, err := ParseKey(key)
 		if err != nil {
 			return
 		}
-		if v.Key() != key || v.Region == "" || v.Class == "" || !v.Bind.IsValid() || v.HTTPPort == 0 || v.RelayPort == 0 {
+		if v.Key() != key || v.Region == "" || v.Class == "" || !v.Bind.IsValid() || v.HTTPPort == 0 || v.RelayPort == 0 || (v.Domain == "") != (v.Identity == "") {
 			t.Errorf("%q reads as %+v", key, v)
 		}
 	})

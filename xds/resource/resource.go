@@ -42,6 +42,10 @@ type Resource struct {
 	// Origins are the objects that the resource was made from, so that Envoy's
 	// refusal is reported to their authors. They are not part of the version.
 	Origins []fleet.Origin
+
+	// Local resources name files on the Envoy's own machine. That one Envoy refuses
+	// it says something about that machine and nothing about the resource.
+	Local bool
 }
 
 // Key is the resource's name with its type.
