@@ -1,5 +1,6 @@
 # Meridian in a few words; "make" alone says which. A fresh clone needs Go, make,
 # python3 (with pip, for the real Envoy) and git; the race detector a C compiler.
+# Tests build a real Kubernetes control plane once, which takes some minutes.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -31,11 +32,11 @@ build: ## bin/meridian, bin/meridiand and bin/whereami
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/meridian ./cmd/meridiand ./cmd/whereami
 
 .PHONY: test
-test: envoy ## every test, package by package
+test: envoy kube ## every test, package by package
 	$(GO) test -timeout 9m $(PKGS)
 
 .PHONY: race
-race: envoy ## every test under the race detector, or those of PKGS=...
+race: envoy kube ## every test under the race detector, or those of PKGS=...
 	@command -v "$$($(GO) env CC)" >/dev/null || { echo "make race: the race detector needs a C compiler (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(PKGS)
 
@@ -68,6 +69,10 @@ generate: ## write the generated files anew
 .PHONY: envoy
 envoy: ## find the real Envoy, or install it into .tools
 	@$(GO) run ./internal/lab/envoybin/install
+
+.PHONY: kube
+kube: ## find a real Kubernetes control plane, or build it into .tools
+	@$(GO) run ./internal/lab/kubebin/install
 
 .PHONY: clean
 clean: ## remove what was built and installed

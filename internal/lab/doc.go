@@ -2,7 +2,11 @@
 //
 //   - Start and Group run child processes that never outlive this one;
 //   - WAN puts the round trip of an ocean before a gateway on loopback;
-//   - Envoy finds or installs the real Envoy for a test.
+//   - Envoy and Kube find or install the real Envoy and the real Kubernetes control plane for a test.
+//
+// Beneath it, package cluster starts such a control plane, package node puts
+// nodes with running pods into it, and package netns gives a test a network in
+// which pods may have addresses.
 package lab
 
 import (
@@ -12,6 +16,7 @@ import (
 	"time"
 
 	"github.com/meridian-lb/meridian/internal/lab/envoybin"
+	"github.com/meridian-lb/meridian/internal/lab/kubebin"
 )
 
 // Envoy returns the path of a real Envoy, installing it when there is none. A
@@ -25,6 +30,21 @@ func Envoy(tb testing.TB) string {
 	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Minute)
 	defer cancel()
 	found, err := envoybin.Ensure(ctx, os.Stderr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return found
+}
+
+// Kube returns the programs of a real Kubernetes control plane, building them
+// when there are none, which takes minutes: run "make kube" before. Like Envoy,
+// it skips under -short only.
+func Kube(tb testing.TB) kubebin.Programs {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs a real Kubernetes control plane; skipped by -short")
+	}
+	found, err := kubebin.Ensure(tb.Context(), os.Stderr)
 	if err != nil {
 		tb.Fatal(err)
 	}

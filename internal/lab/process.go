@@ -172,18 +172,43 @@ func (p *Process) Err() error {
 // Log returns the last of what the child printed, at most 64 KiB.
 func (p *Process) Log() string { return p.log.String() }
 
-// Signal sends a signal to the child and its children, SIGSTOP for example to
-// see what a hung process does to the others.
+// Signal sends a signal to the child and its children.
 func (p *Process) Signal(s syscall.Signal) error {
+	return p.tell("sending "+s.String()+" to", func(child *os.Process) error { return signalGroup(child, s) })
+}
+
+// Pause makes the child and its children stand still, as on a machine that hangs,
+// until Resume. When it returns, the child does nothing any more.
+func (p *Process) Pause() error { return p.tell("pausing", pauseGroup) }
+
+// Resume lets a paused child go on.
+func (p *Process) Resume() error { return p.tell("resuming", resumeGroup) }
+
+func (p *Process) tell(doing string, what func(*os.Process) error) error {
+	err := os.ErrProcessDone
 	select {
 	case <-p.done:
-		return fmt.Errorf("sending %s to %s: %w", s, p.name, os.ErrProcessDone)
 	default:
+		err = what(p.cmd.Process)
 	}
-	if err := signalGroup(p.cmd.Process, s); err != nil {
-		return fmt.Errorf("sending %s to %s: %w", s, p.name, err)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", doing, p.name, err)
 	}
 	return nil
+}
+
+// ExitCode is the child's exit status once Done is closed, and -1 before. When a
+// signal ended it, it is 128 and the signal's number, as a shell says it.
+func (p *Process) ExitCode() int {
+	select {
+	case <-p.done:
+	default:
+		return -1
+	}
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return p.cmd.ProcessState.ExitCode()
 }
 
 // Stop asks the child to end, waits for its grace and then kills it. Stopping a
@@ -194,6 +219,7 @@ func (p *Process) Stop() error {
 		return p.Err()
 	}
 	if err := signalGroup(p.cmd.Process, syscall.SIGTERM); err == nil {
+		_ = resumeGroup(p.cmd.Process) // a paused child would not hear it
 		patience := time.NewTimer(p.grace)
 		defer patience.Stop()
 		select {

@@ -129,6 +129,9 @@ func TestStop(t *testing.T) {
 			if err := errors.Join(p.Stop(), p.Kill()); err != nil {
 				t.Errorf("stopping it again: %v", err)
 			}
+			if got, want := p.ExitCode(), map[bool]int{true: 3, false: 128 + 9}[tt.bye]; got != want {
+				t.Errorf("its exit status is %d, want %d", got, want)
+			}
 			if err := p.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
 				t.Errorf("a signal to the dead says %v", err)
 			}
@@ -148,13 +151,64 @@ func TestStopTakesTheWholeFamily(t *testing.T) {
 	wantGone(t, grandchild)
 }
 
+// TestPause pauses a child that counts, and finds it where it was.
+func TestPause(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "count")
+	p := started(t, `trap 'echo bye; exit' TERM; echo up; i=0; while :; do i=$((i+1)); echo $i >`+file+`; done`)
+	count := func() string {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	advance := func(from string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); count() == from || count() == ""; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not go on from %q", from)
+			}
+		}
+	}
+	advance("")
+	for range 2 { // the second finds it paused already
+		if err := p.Pause(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if _, state, _ := strings.Cut(string(stat), ") "); runtime.GOOS == "linux" && (err != nil || !strings.HasPrefix(state, "T")) {
+		t.Errorf("paused, its state is %.1q, %v", state, err)
+	}
+	before := count()
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	advance(before)
+	if err := errors.Join(p.Pause(), p.Stop()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(p.Log(), "bye") {
+		t.Errorf("paused and told to stop it said no good-bye: %q", p.Log())
+	}
+	if err := p.Pause(); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("pausing the dead says %v", err)
+	}
+}
+
 func TestUnexpectedDeath(t *testing.T) {
 	cue := filepath.Join(t.TempDir(), "cue")
 	p := started(t, `echo up; while [ ! -e `+cue+` ]; do sleep 0.01; done; i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); done; exit 7`)
 	if err := os.WriteFile(cue, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if got := p.ExitCode(); got != -1 && got != 7 {
+		t.Errorf("its exit status is %d", got)
+	}
 	<-p.Done()
+	if got := p.ExitCode(); got != 7 {
+		t.Errorf("its exit status is %d, want 7", got)
+	}
 	err := p.Stop()
 	if err == nil {
 		t.Fatal("the child died by itself, but Stop says nothing")

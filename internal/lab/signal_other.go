@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -16,3 +17,7 @@ func signalGroup(child *os.Process, s syscall.Signal) error {
 	}
 	return child.Signal(s)
 }
+
+func pauseGroup(*os.Process) error { return errors.ErrUnsupported }
+
+func resumeGroup(*os.Process) error { return errors.ErrUnsupported }

@@ -16,3 +16,13 @@ func signalGroup(child *os.Process, s syscall.Signal) error {
 	}
 	return err
 }
+
+// pauseGroup returns when the child stands still.
+func pauseGroup(child *os.Process) error {
+	if err := signalGroup(child, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return waitStopped(child.Pid)
+}
+
+func resumeGroup(child *os.Process) error { return signalGroup(child, syscall.SIGCONT) }

@@ -12,7 +12,6 @@
 package envoybin
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +25,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/meridian-lb/meridian/internal/lab/toolbox"
 )
 
 const (
@@ -35,8 +36,6 @@ const (
 	MinVersion = "1.36.0"
 	// Env names the variable that points at an Envoy of the user's own choice.
 	Env = "MERIDIAN_ENVOY"
-
-	module = "github.com/meridian-lb/meridian"
 )
 
 // ErrNotFound says that there is no suitable Envoy here and none was asked to be installed.
@@ -63,49 +62,11 @@ func Ensure(ctx context.Context, progress io.Writer) (string, error) {
 }
 
 func defaultFinder(progress io.Writer) (*Finder, error) {
-	dir, err := Dir()
+	dir, err := toolbox.Dir()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; set $%s to an Envoy of your own", err, Env)
 	}
 	return &Finder{Dir: dir, Chosen: os.Getenv(Env), OnPath: "envoy", Progress: progress}, nil
-}
-
-// Dir is where Ensure installs: .tools of the checkout that the working
-// directory lies in, else "meridian" in the user's cache folder.
-func Dir() (string, error) {
-	wd, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("looking for the checkout: %w", err)
-	}
-	for dir := wd; ; dir = filepath.Dir(dir) {
-		if isCheckout(dir) {
-			return filepath.Join(dir, ".tools"), nil
-		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("looking for a place to keep Envoy: %w; set $%s to an Envoy of your own", err, Env)
-	}
-	return filepath.Join(cache, "meridian"), nil
-}
-
-// isCheckout reports whether dir holds this module's go.mod.
-func isCheckout(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, "go.mod"))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if name, ok := strings.CutPrefix(lines.Text(), "module "); ok {
-			return strings.TrimSpace(name) == module
-		}
-	}
-	return false
 }
 
 // Finder finds or installs an Envoy. The zero value of each field is noted; Path
@@ -158,7 +119,7 @@ func (f *Finder) Ensure(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
 		return "", fmt.Errorf("making a place for Envoy: %w", err)
 	}
-	unlock, err := lock(ctx, filepath.Join(f.Dir, ".envoy.lock"), func() {
+	unlock, err := toolbox.Lock(ctx, filepath.Join(f.Dir, ".envoy.lock"), func() {
 		f.say("waiting for another installation of Envoy %s into %s", Version, f.Dir)
 	})
 	if err != nil {
@@ -204,11 +165,11 @@ func versionOf(ctx context.Context, binary string) (string, error) {
 		out, err = exec.CommandContext(ctx, binary, "--version").CombinedOutput()
 	}
 	if err != nil {
-		return "", fmt.Errorf("asking %s for its version: %w%s", binary, err, quoteOutput(out))
+		return "", fmt.Errorf("asking %s for its version: %w%s", binary, err, toolbox.Quote(out))
 	}
 	m := versionLine.FindSubmatch(out)
 	if m == nil {
-		return "", fmt.Errorf("asking %s for its version: its answer names none%s", binary, quoteOutput(out))
+		return "", fmt.Errorf("asking %s for its version: its answer names none%s", binary, toolbox.Quote(out))
 	}
 	return string(m[1]), nil
 }
@@ -225,17 +186,4 @@ func older(a, b string) bool {
 		return x < y
 	}
 	return false
-}
-
-// quoteOutput makes what a program printed fit for the end of an error.
-func quoteOutput(out []byte) string {
-	const most = 600
-	s := strings.TrimSpace(string(out))
-	if len(s) > most {
-		s = "…" + s[len(s)-most:]
-	}
-	if s == "" {
-		return ""
-	}
-	return ": " + strings.Join(strings.Fields(s), " ")
 }

