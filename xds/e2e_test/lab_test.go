@@ -56,7 +56,10 @@ func (s *site) cluster() *fleet.Cluster {
 // house is two regions and what is told to their Envoys.
 type house struct {
 	near, far *site
+	mesh      *mesh // nil: everybody speaks plaintext
+	control   netip.AddrPort
 	server    *xds.Server
+	stop      func() // ends the control plane
 	segments  *render.Segments
 	loads     loads
 	snapshot  *fleet.Snapshot
@@ -66,11 +69,23 @@ type house struct {
 // routes make of them.
 func newHouse(t *testing.T, services []*fleet.Service, routes *fleet.Routes) *house {
 	t.Helper()
+	return furnish(t, nil, services, routes)
+}
+
+// furnish does the same for Envoys that have identities, unless m is nil.
+func furnish(t *testing.T, m *mesh, services []*fleet.Service, routes *fleet.Routes) *house {
+	t.Helper()
 	envoy := lab.Envoy(t)
-	h := &house{segments: render.NewSegments(), loads: loads{rps: map[string]float64{}}}
-	control := h.serve(t)
+	h := &house{mesh: m, segments: render.NewSegments(), loads: loads{rps: map[string]float64{}}}
+	h.control = freePort(t, "127.0.0.1")
+	h.serve(t)
 	h.near = newSite(t, "near", "127.0.81.1", fleet.Place{Lat: 50, Lon: 8})
 	h.far = newSite(t, "far", "127.0.82.1", fleet.Place{Lat: 40, Lon: -74})
+	if m != nil {
+		for _, s := range []*site{h.near, h.far} {
+			s.view.Domain, s.view.Identity = m.domain, m.dirs[s.view.Region]
+		}
+	}
 	h.snapshot = fleet.EmptySnapshot()
 	h.snapshot.Routes = routes
 	for _, s := range services {
@@ -92,7 +107,7 @@ func newHouse(t *testing.T, services []*fleet.Service, routes *fleet.Routes) *ho
 		}
 	})
 	for _, s := range []*site{h.near, h.far} {
-		start(t, g, envoy, s, control)
+		start(t, g, envoy, s, h.control)
 	}
 	return h
 }
@@ -118,34 +133,40 @@ func freePort(t *testing.T, host string) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(host), uint16(n))
 }
 
-// serve runs the control plane.
-func (h *house) serve(t *testing.T) netip.AddrPort {
+// serve runs the control plane until the test's end, or until stop is called.
+func (h *house) serve(t *testing.T) {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", h.control.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.server, err = xds.New(xds.Config{
+	c := xds.Config{
 		Listener: l, Log: slog.New(slog.DiscardHandler),
-		ViewOf: func(n *corev3.Node) (string, error) {
-			v, err := render.ViewOf(n)
-			return v.Key(), err
-		},
 		Load: h.loads.take, ServiceOf: render.ServiceOf, ReportEvery: 200 * time.Millisecond,
-	})
+	}
+	domain := ""
+	if h.mesh != nil {
+		c.Creds, domain = h.mesh.credentials(), h.mesh.domain
+	}
+	c.ViewOf = func(n *corev3.Node) (string, error) {
+		v, err := render.ViewOf(n, domain)
+		return v.Key(), err
+	}
+	h.server, err = xds.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	server := h.server
+	ctx, end := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- h.server.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	go func() { served <- server.Run(ctx) }()
+	h.stop = sync.OnceFunc(func() {
+		end()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	t.Cleanup(h.stop)
 }
 
 // publish renders the snapshot anew for both Envoys; what has changed is sent.
@@ -184,16 +205,26 @@ func (l *loads) of(what string) float64 {
 
 func start(t *testing.T, g *lab.Group, envoy string, s *site, control netip.AddrPort) {
 	t.Helper()
-	body, err := bootstrap.YAML(bootstrap.Config{
+	dir := t.TempDir()
+	c := bootstrap.Config{
 		ID: string(s.view.Region), Region: s.view.Region, Network: s.view.Network,
 		Bind: s.view.Bind, HTTPPort: s.view.HTTPPort, RelayPort: s.view.RelayPort,
 		XDS:   []bootstrap.HostPort{{Host: control.Addr().String(), Port: control.Port()}},
-		Admin: s.admin,
-	})
+		Admin: s.admin, Identity: s.view.Identity, Domain: s.view.Domain, Secrets: dir,
+	}
+	body, err := bootstrap.YAML(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	files, err := bootstrap.Secrets(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	file := filepath.Join(dir, "bootstrap.yaml")
 	s.log = filepath.Join(dir, "envoy.log")
 	if err := os.WriteFile(file, body, 0o600); err != nil {
