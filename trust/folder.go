@@ -44,6 +44,9 @@ func fill(dir, fresh string, p PEM) error {
 			return err
 		}
 	}
+	if err := inherit(dir, fresh, names); err != nil {
+		return err
+	}
 	if err := relink(filepath.Base(fresh), filepath.Join(dir, dataLink)); err != nil {
 		return err
 	}
