@@ -31,7 +31,7 @@ func WritePEM(dir string, p PEM) error {
 }
 
 func fill(dir, fresh string, p PEM) error {
-	if err := os.Chmod(fresh, 0o755); err != nil { //nolint:gosec // the key guards itself by its own mode
+	if err := os.Chmod(fresh, 0o755); err != nil { // the key guards itself by its own mode
 		return err
 	}
 	names := []string{CertificateFile, KeyFile, BundleFile}
