@@ -66,7 +66,7 @@ func (c *creds) introduce(conn net.Conn, info credentials.AuthInfo, err error) (
 		c.refused(err)
 		return nil, nil, err
 	}
-	known := AuthInfo{TLSInfo: info.(credentials.TLSInfo)} //nolint:errcheck,forcetypeassert // what NewTLS returns
+	known := AuthInfo{TLSInfo: info.(credentials.TLSInfo)} // what NewTLS returns
 	certs := known.State.PeerCertificates
 	if len(certs) == 0 {
 		return conn, known, nil

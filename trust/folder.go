@@ -31,7 +31,7 @@ func WritePEM(dir string, p PEM) error {
 }
 
 func fill(dir, fresh string, p PEM) error {
-	if err := os.Chmod(fresh, 0o755); err != nil { //nolint:gosec // the key guards itself by its own mode
+	if err := os.Chmod(fresh, 0o755); err != nil { // the key guards itself by its own mode
 		return err
 	}
 	names := []string{CertificateFile, KeyFile, BundleFile}
@@ -43,6 +43,9 @@ func fill(dir, fresh string, p PEM) error {
 		if err := os.WriteFile(filepath.Join(fresh, names[i]), b, mode); err != nil {
 			return err
 		}
+	}
+	if err := inherit(dir, fresh, names); err != nil {
+		return err
 	}
 	if err := relink(filepath.Base(fresh), filepath.Join(dir, dataLink)); err != nil {
 		return err

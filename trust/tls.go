@@ -48,8 +48,7 @@ func server(s Source, allow func(Identity) error, auth tls.ClientAuthType) *tls.
 				}
 				return errors.New("no certificate was shown")
 			}
-			_, err := p.judge(cs, x509.ExtKeyUsageClientAuth, allow)
-			return err
+			return p.judge(cs, x509.ExtKeyUsageClientAuth, allow)
 		}
 		return now, nil
 	}
@@ -73,27 +72,23 @@ func ClientTLS(s Source, expect func(Identity) error) *tls.Config {
 		// authorities; VerifyConnection takes its place and cannot be skipped.
 		InsecureSkipVerify: true, //nolint:gosec // see above
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			_, err := s.Current().judge(cs, x509.ExtKeyUsageServerAuth, expect)
-			return err
+			return s.Current().judge(cs, x509.ExtKeyUsageServerAuth, expect)
 		},
 	}
 }
 
-// judge says who is at the other end of a connection.
-func (p *Papers) judge(cs tls.ConnectionState, usage x509.ExtKeyUsage, allow func(Identity) error) (Identity, error) {
+// judge says what is wrong with who is at the other end of a connection.
+func (p *Papers) judge(cs tls.ConnectionState, usage x509.ExtKeyUsage, allow func(Identity) error) error {
 	i, err := judge(cs.PeerCertificates, p.roots, time.Now(), usage)
-	if err != nil {
-		return Identity{}, err
+	switch {
+	case err != nil:
+		return err
+	case p.own != nil && i.Domain != p.identity.Domain:
+		return fmt.Errorf("%s is of another trust domain than %s", i, p.identity)
+	case allow != nil:
+		return allow(i)
 	}
-	if p.own != nil && i.Domain != p.identity.Domain {
-		return Identity{}, fmt.Errorf("%s is of another trust domain than %s", i, p.identity)
-	}
-	if allow != nil {
-		if err := allow(i); err != nil {
-			return Identity{}, err
-		}
-	}
-	return i, nil
+	return nil
 }
 
 // Only allows identities of certain roles.

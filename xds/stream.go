@@ -242,7 +242,11 @@ func deltaAnswer(w *watch, out chan cache.DeltaResponse) func(*flight) {
 	// here in known, so nobody reads that map.
 	request, ignored := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: w.typeURL}, map[string]string{}
 	return func(f *flight) {
-		f.delta.DeltaRequest, f.delta.NextVersionMap, f.delta.DeltaDiscoveryResponse = request, ignored, &f.response
+		// A flight that is used again holds these already, and go-control-plane may
+		// still read them: an ACK can overtake the end of its own sending.
+		if f.delta.DeltaRequest == nil {
+			f.delta.DeltaRequest, f.delta.NextVersionMap, f.delta.DeltaDiscoveryResponse = request, ignored, &f.response
+		}
 		out <- &f.delta
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"google.golang.org/grpc/codes"
@@ -35,6 +36,15 @@ func sentence(err error) string {
 		return err.Error()
 	}
 	s := status.Convert(u.err)
+	switch s.Code() {
+	case codes.Unavailable, codes.Unknown, codes.DeadlineExceeded:
+		// gRPC has no code of its own for this.
+		for _, sign := range []string{"authentication handshake failed", "remote error: tls", "error reading server preface"} {
+			if strings.Contains(s.Message(), sign) {
+				return fmt.Sprintf("%s and this caller do not trust each other: give the --identity of an operator or viewer, or --ca with a token, of the installation that it belongs to (%s)", u.server, s.Message())
+			}
+		}
+	}
 	switch s.Code() {
 	case codes.Unavailable, codes.Unimplemented, codes.Unknown:
 		return fmt.Sprintf("no admin API of a meridiand answers at %s: start one, or name its --admin address as host:port with --server or MERIDIAN_SERVER (%s)", u.server, s.Message())

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	adminv1 "github.com/meridian-lb/meridian/api/admin/v1"
 )
@@ -17,6 +16,7 @@ import (
 // options are what every command shares.
 type options struct {
 	server  string
+	access  access
 	timeout time.Duration
 	output  format
 }
@@ -36,17 +36,23 @@ explains where one client's request goes and why, and drains regions and cluster
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&o.server, "server", cmp.Or(os.Getenv("MERIDIAN_SERVER"), "127.0.0.1:9443"), "admin API of a meridiand, host:port (env MERIDIAN_SERVER)")
+	f.StringVar(&o.access.identity, "identity", os.Getenv("MERIDIAN_IDENTITY"), "directory with tls.crt, tls.key and ca.crt of an operator or viewer (env MERIDIAN_IDENTITY)")
+	f.StringVar(&o.access.ca, "ca", os.Getenv("MERIDIAN_CA"), "file of the authorities to trust, for callers without --identity (env MERIDIAN_CA)")
+	// A default would be printed with the help.
+	f.StringVar(&o.access.token, "token", "", "bearer token; safer in the environment, where others do not see it (env MERIDIAN_TOKEN)")
+	f.StringVar(&o.access.tokenFile, "token-file", "", "file that holds the bearer token")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
 	f.VarP(&o.output, "output", "o", "table, json or yaml")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddGroup(
 		&cobra.Group{ID: "look", Title: "Look:"},
 		&cobra.Group{ID: "steer", Title: "Steer:"},
+		&cobra.Group{ID: "trust", Title: "Trust:"},
 		&cobra.Group{ID: "try", Title: "Try:"})
 	root.AddCommand(
 		newGet(o), newExplain(o), newWatch(o),
 		newDrain(o), newUndrain(o),
-		newDemo(), newVersion(o))
+		newCerts(o), newDemo(), newVersion(o))
 	return root
 }
 
@@ -77,7 +83,11 @@ func ask[Q, A any](ctx context.Context, o *options, req Q, method func(adminv1.A
 }
 
 func (o *options) dial() (adminv1.AdminClient, func(), error) {
-	conn, err := grpc.NewClient(o.server, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	opts, err := o.access.options(o.server)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := grpc.NewClient(o.server, opts...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--server %q is not an address: write host:port: %w", o.server, err)
 	}

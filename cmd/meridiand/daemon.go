@@ -28,6 +28,7 @@ type daemon struct {
 	config
 	log       *slog.Logger
 	registry  *prometheus.Registry
+	papers    papers
 	hub       *hub.Hub
 	tell      fleet.Tell                                // to the hub, and to peers what is our own
 	order     func(context.Context, fleet.Update) error // tell, returning when it is on disk
@@ -59,6 +60,9 @@ func serve(ctx context.Context, c config) error {
 
 func (d *daemon) wire() error {
 	if err := d.check(); err != nil {
+		return err
+	}
+	if err := d.introduce(); err != nil {
 		return err
 	}
 	var voices []func(*steer.Plan)
@@ -109,7 +113,7 @@ func (d *daemon) exchange() (func(*steer.Plan), error) {
 		if err != nil {
 			return nil, err
 		}
-		d.peers = peer.NewServer(peer.ServerConfig{Instance: d.instance, Listener: l, Log: d.log, Registerer: d.registry})
+		d.peers = peer.NewServer(peer.ServerConfig{Instance: d.instance, Listener: l, Creds: d.papers.server("peer", false), Log: d.log, Registerer: d.registry})
 		d.peers.Restore(d.hub.Remembered())
 		d.tell = d.peers.Tell(d.hub.Tell)
 		pass := d.peers.Tell(func(context.Context, fleet.Update) {})
@@ -127,7 +131,7 @@ func (d *daemon) exchange() (func(*steer.Plan), error) {
 		follow = append(follow, peer.Peer{Address: addr})
 	}
 	d.tasks = append(d.tasks, peer.NewClient(peer.ClientConfig{
-		Instance: d.instance, Peers: follow, Tell: d.hub.Tell, Log: d.log, Registerer: d.registry,
+		Instance: d.instance, Peers: follow, Creds: d.papers.client(), Tell: d.hub.Tell, Log: d.log, Registerer: d.registry,
 	}).Run)
 	return nil, nil
 }
@@ -185,11 +189,11 @@ func (d *daemon) envoys() (func(*steer.Plan), error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateways{segments: render.NewSegments(), renderers: map[string]*render.Renderer{}, tell: d.tell, source: d.source("xds"), log: d.log}
+	g := &gateways{segments: render.NewSegments(), renderers: map[string]*render.Renderer{}, tell: d.tell, source: d.source("xds"), domain: d.papers.domain(), log: d.log}
 	f := follow(g.work)
 	load := &loads{at: d.vantage(), source: d.source("load"), tell: d.tell, last: map[string]nodeLoad{}}
 	g.server, err = xds.New(xds.Config{
-		Listener: l, ViewOf: viewOf, Log: d.log, Registerer: d.registry,
+		Listener: l, Creds: d.papers.server("xds", false), ViewOf: g.viewOf, Log: d.log, Registerer: d.registry,
 		Wanted:   func(string) { f.again() },
 		Problems: func(p []fleet.Problem) { g.refuse(p); f.again() },
 		Load:     load.take, ServiceOf: render.ServiceOf, ReportEvery: loadEvery,

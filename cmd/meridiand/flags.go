@@ -24,6 +24,8 @@ type config struct {
 	region   string
 	zone     string
 
+	identity string
+
 	watch string
 	state string
 
@@ -65,6 +67,7 @@ objects (Cluster, TrafficPolicy, Zone, Ingress), which take effect when they cha
 	f.StringVar(&c.instance, "instance", hostname, "name of this process, unique over all regions")
 	f.StringVar(&c.region, "region", "", "region it stands in (required)")
 	f.StringVar(&c.zone, "zone", "", "zone it stands in")
+	f.StringVar(&c.identity, "identity", "", "directory with tls.crt, tls.key and ca.crt, reread when they are renewed; xDS, peers and admin API then speak mutual TLS; empty: plaintext")
 	f.StringVar(&c.watch, "watch", "", "directory with one directory of YAML files per cluster")
 	f.StringVar(&c.state, "state", "", "directory for the last known good facts; empty: a restart begins with nothing")
 	f.StringVar(&c.xds, "xds", ":18000", "address for Envoys (xDS)")

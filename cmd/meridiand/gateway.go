@@ -21,6 +21,7 @@ type gateways struct {
 	renderers map[string]*render.Renderer
 	tell      fleet.Tell
 	source    string
+	domain    string // of our identity; empty with plaintext
 	log       *slog.Logger
 
 	mu       sync.Mutex
@@ -29,8 +30,8 @@ type gateways struct {
 	toldOnce bool
 }
 
-func viewOf(n *corev3.Node) (string, error) {
-	v, err := render.ViewOf(n)
+func (g *gateways) viewOf(n *corev3.Node) (string, error) {
+	v, err := render.ViewOf(n, g.domain)
 	if err != nil {
 		return "", err
 	}

@@ -20,7 +20,7 @@ func (d *daemon) people() (func(*steer.Plan), error) {
 		return nil, err
 	}
 	server := admin.New(admin.Config{
-		Listener: l, Instance: d.instance, Region: fleet.Region(d.region), Locate: d.locator.Locate,
+		Listener: l, Creds: d.papers.server("admin", true), Instance: d.instance, Region: fleet.Region(d.region), Locate: d.locator.Locate,
 		Order: d.order, Source: d.source("operator"), Gateways: d.connected, Log: d.log, Registerer: d.registry,
 	})
 	local, err := listen("--debug", d.debug)

@@ -155,7 +155,7 @@ func (c *Client) follow(ctx context.Context, l *listener, greeted func()) error 
 		return err
 	}
 	if c.c.Creds != nil {
-		if err := speaks(stream.Context(), l.instance); err != nil {
+		if err := speaks(stream.Context(), l.instance); err != nil { //nolint:contextcheck // the stream knows who is at its other end, ctx does not
 			return err
 		}
 	}

@@ -62,7 +62,7 @@ func file(dir, name string) *corev3.DataSource {
 
 // relayServer lets in gateways of any region, and nobody else.
 func relayServer(v View) *corev3.TransportSocket {
-	c := common(v, trust.Prefix(v.Domain, trust.Gateway, ""), "h2", "http/1.1")
+	c := common(trust.Prefix(v.Domain, trust.Gateway, ""), "h2", "http/1.1")
 	return tlsSocket(&tlsv3.DownstreamTlsContext{
 		CommonTlsContext:         c,
 		RequireClientCertificate: wrapperspb.Bool(true),
@@ -94,26 +94,26 @@ func socketMatches(v View, regions []fleet.Region, protocol string) []*clusterv3
 				continue
 			}
 			list = append(list, &clusterv3.Cluster_TransportSocketMatch{
-				Name: "relay " + string(r), Match: relayIn(r), TransportSocket: relayClient(v, trust.Prefix(v.Domain, trust.Gateway, r), alpn),
+				Name: "relay " + string(r), Match: relayIn(r), TransportSocket: relayClient(trust.Prefix(v.Domain, trust.Gateway, r), alpn),
 			})
 		}
 		list = append(list, &clusterv3.Cluster_TransportSocketMatch{
-			Name: "relay", Match: relayIn(""), TransportSocket: relayClient(v, "nobody:", alpn),
+			Name: "relay", Match: relayIn(""), TransportSocket: relayClient("nobody:", alpn),
 		})
 	}
 	return append(list, &clusterv3.Cluster_TransportSocketMatch{Name: "direct", Match: &structpb.Struct{}, TransportSocket: clear})
 }
 
-func relayClient(v View, prefix, alpn string) *corev3.TransportSocket {
+func relayClient(prefix, alpn string) *corev3.TransportSocket {
 	return tlsSocket(&tlsv3.UpstreamTlsContext{
-		CommonTlsContext: common(v, prefix, alpn),
+		CommonTlsContext: common(prefix, alpn),
 		MaxSessionKeys:   wrapperspb.UInt32(0), // no session is resumed
 	})
 }
 
 // common is TLS 1.3 with the Envoy's identity, and with one whose identity begins
 // with prefix at the other end.
-func common(v View, prefix string, alpn ...string) *tlsv3.CommonTlsContext {
+func common(prefix string, alpn ...string) *tlsv3.CommonTlsContext {
 	return &tlsv3.CommonTlsContext{
 		TlsParams: &tlsv3.TlsParameters{
 			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
