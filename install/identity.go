@@ -169,3 +169,16 @@ func (r *Reach) existing(ctx context.Context, namespace string, names ...string)
 	}
 	return found, nil
 }
+
+// Authority reads the authority of the installation in a cluster.
+func (r *Reach) Authority(ctx context.Context, namespace string) (trust.PEM, error) {
+	found, err := r.existing(ctx, namespace, SecretAuthority)
+	if err != nil {
+		return trust.PEM{}, err
+	}
+	s := found[SecretAuthority]
+	if s == nil {
+		return trust.PEM{}, fmt.Errorf("%s has no Secret %s/%s, so it hosts no installation; run \"meridian init --context %s\" first", r.Name, namespace, SecretAuthority, r.Name)
+	}
+	return trust.PEM{Certificate: s.Data[trust.BundleFile], Key: s.Data[authorityKey]}, nil
+}

@@ -75,17 +75,17 @@ func (s Settings) values() map[string]any {
 		"meridiand": map[string]any{"replicas": int64(s.Replicas), "identitySecret": SecretControl},
 		"gateway":   map[string]any{"identitySecret": SecretGateway, "identityName": gatewayName},
 	}
-	merge(v, s.Values)
+	Merge(v, s.Values)
 	return v
 }
 
-// merge lays values over others, map by map.
-func merge(under, over map[string]any) {
+// Merge lays values of the chart over others, map by map.
+func Merge(under, over map[string]any) {
 	for k, v := range over {
 		a, okA := under[k].(map[string]any)
 		b, okB := v.(map[string]any)
 		if okA && okB {
-			merge(a, b)
+			Merge(a, b)
 			continue
 		}
 		under[k] = v

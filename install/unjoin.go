@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,8 +44,7 @@ func Unjoin(ctx context.Context, member, host *Reach, l Leaving, p Progress) err
 		return err
 	}
 	p.Say("host (%s):", host.Name)
-	gone := []*unstructured.Unstructured{bare(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindCluster), "", l.Name), bare(corev1.SchemeGroupVersion.WithKind("Secret"), l.Namespace, secretName(l.Name))}
-	if err := host.removeAll(ctx, gone, p); err != nil {
+	if err := host.removeAll(ctx, l.inHost(), p); err != nil {
 		return err
 	}
 	if unreachable != nil {
@@ -53,6 +53,32 @@ func Unjoin(ctx context.Context, member, host *Reach, l Leaving, p Progress) err
 	}
 	p.Say("%s (%s):", l.Name, member.Name)
 	return l.clean(ctx, member, p)
+}
+
+// inHost are the host's objects of a member; the last goes first, so that the member
+// is gone before its credentials are.
+func (l *Leaving) inHost() []*unstructured.Unstructured {
+	return []*unstructured.Unstructured{
+		bare(corev1.SchemeGroupVersion.WithKind("Secret"), l.Namespace, secretName(l.Name)),
+		bare(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindCluster), "", l.Name),
+	}
+}
+
+// Left are the objects that Unjoin deletes, by their names, the first first. A nil
+// member keeps its own.
+func Left(member *Reach, l Leaving) []Part {
+	l.Namespace = cmp.Or(l.Namespace, Namespace)
+	host := l.inHost()
+	slices.Reverse(host)
+	parts := []Part{{Where: "host cluster", Objects: host}}
+	if member == nil {
+		return parts
+	}
+	var own []*unstructured.Unstructured
+	for _, o := range slices.Backward(memberObjects(l.Namespace)) {
+		own = append(own, bare(o.GroupVersionKind(), o.GetNamespace(), o.GetName()))
+	}
+	return append(parts, Part{Where: "member " + l.Name, Objects: own})
 }
 
 // drain orders that nothing new be sent to the member, and waits.
