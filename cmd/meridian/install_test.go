@@ -65,7 +65,7 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 	run(`no context "nowhere"; it has eu, us`, "init", "--context", "nowhere")
 	run("name the region with --region", "init", "--context", "eu")
 	run("nothing is installed here", "check", "--context", "eu")
-	run("add --dry-run", "init", "--context", "eu", "-o", "yaml")
+	run("only --dry-run does", "init", "--context", "eu", "-o", "yaml")
 	run("kind: StatefulSet", "init", "--context", "eu", "--region", "europe-west1", "--dry-run")
 	run("does not match pattern", "init", "--context", "eu", "--region", "europe-west1", "--set", "network=No_Label")
 	run("31 created", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")

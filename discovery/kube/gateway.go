@@ -1,0 +1,3 @@
+package kube
+
+func (i *Installation) gateways(*facts) {}

@@ -1,0 +1,205 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/discovery/kube/credentials"
+	"github.com/meridian-lb/meridian/fleet"
+)
+
+// Installation watches the host cluster for what the installation consists of,
+// and every member that it names.
+type Installation struct {
+	cfg     Config
+	log     *slog.Logger
+	meter   *metrics
+	members *members
+	secrets *secrets
+	server  *server
+	wake    chan struct{}
+	shelves shelves
+	kinds   []*kind
+
+	// Of Run's goroutine.
+	voice *voice
+}
+
+// shelves hold the host's objects.
+type shelves struct {
+	clusters       shelf[*v1alpha1.Cluster]
+	policies       shelf[*v1alpha1.TrafficPolicy]
+	zones          shelf[*v1alpha1.Zone]
+	ingresses      shelf[*networkingv1.Ingress]
+	ingressClasses shelf[*networkingv1.IngressClass]
+	gatewayClasses shelf[*gatewayv1.GatewayClass]
+	gateways       shelf[*gatewayv1.Gateway]
+	httpRoutes     shelf[*gatewayv1.HTTPRoute]
+	grants         shelf[*gatewayv1.ReferenceGrant]
+}
+
+// New prepares to watch. It asks nobody yet, so a dead API server is no error.
+func New(cfg Config) (*Installation, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = v1alpha1.HostNamespace
+	}
+	cfg.Pace = cfg.Pace.filled()
+	meter := newMetrics(cfg.Registerer)
+	i := &Installation{cfg: cfg, log: cfg.Log, meter: meter, members: newMembers(cfg, meter), wake: make(chan struct{}, 1),
+		voice: newVoice(cfg.Instance+"/kube/"+v1alpha1.HostCluster, cfg.Tell, cfg.Known)}
+	i.secrets = newSecrets(i.poke)
+	var err error
+	if i.server, err = newServer(v1alpha1.HostCluster, credentials.Own(cfg.Host), &identity{}, cfg.Pace, i.poke); err != nil {
+		return nil, err
+	}
+	i.server.log = cfg.Log
+	i.server.audited = func(k *kind, n int) {
+		meter.audits.WithLabelValues(v1alpha1.HostCluster, k.name()).Inc()
+		meter.differences.WithLabelValues(v1alpha1.HostCluster, k.name()).Add(float64(n))
+	}
+	s := &i.shelves
+	ours, net, gw := v1alpha1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, gatewayv1.SchemeGroupVersion
+	watching(i, ours, "clusters", &v1alpha1.Cluster{}, &s.clusters)
+	watching(i, ours, "trafficpolicies", &v1alpha1.TrafficPolicy{}, &s.policies)
+	watching(i, ours, "zones", &v1alpha1.Zone{}, &s.zones)
+	watching(i, net, "ingresses", &networkingv1.Ingress{}, &s.ingresses)
+	watching(i, net, "ingressclasses", &networkingv1.IngressClass{}, &s.ingressClasses)
+	watching(i, gw, "gatewayclasses", &gatewayv1.GatewayClass{}, &s.gatewayClasses)
+	watching(i, gw, "gateways", &gatewayv1.Gateway{}, &s.gateways)
+	watching(i, gw, "httproutes", &gatewayv1.HTTPRoute{}, &s.httpRoutes)
+	watching(i, gw, "referencegrants", &gatewayv1.ReferenceGrant{}, &s.grants)
+	return i, nil
+}
+
+// watching adds a kind. All are optional: one that we may not read is a problem
+// of the installation, and no reason to keep the others waiting.
+func watching[T interface {
+	metav1.Object
+	runtime.Object
+}](i *Installation, gv schema.GroupVersion, plural string, object T, s *shelf[T]) {
+	s.changed = func(_ []change[T], whole bool) {
+		if whole {
+			i.meter.lists.WithLabelValues(v1alpha1.HostCluster).Inc()
+		}
+		i.poke()
+	}
+	k := &kind{resource: gv.WithResource(plural), object: object, shelf: s, optional: true}
+	i.kinds = append(i.kinds, k)
+	i.server.add(k)
+}
+
+func (i *Installation) poke() {
+	select {
+	case i.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// Run watches until ctx ends. Its select waits for:
+//   - objects that changed, or trouble that came or went;
+//   - the time when a miss becomes trouble.
+func (i *Installation) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		i.server.Run(ctx)
+	}()
+	tick := time.NewTicker(i.cfg.Pace.Pulse)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-i.wake:
+			i.look(ctx)
+		case <-tick.C:
+			i.look(ctx)
+		}
+	}
+	<-done
+	i.members.work.Wait()
+	return nil
+}
+
+// look tells what changed and has the members watched that are named now.
+func (i *Installation) look(ctx context.Context) {
+	stale := i.server.trouble()
+	n := news{}
+	whole := false
+	if i.settled() && (i.voice.whole || stale == "") {
+		f := i.facts()
+		for _, name := range i.secrets.want(i.server, f.secrets) {
+			f.fault(fleet.Problem{About: i.about(), Reason: "TooMany", Message: fmt.Sprintf(
+				"Secret %s is beyond the %d that are watched, so it is not used; name fewer Secrets", name, maxSecrets)})
+		}
+		if i.shelves.clusters.ready() {
+			i.members.set(ctx, f.members)
+		}
+		if i.voice.whole || i.secrets.settled() {
+			whole = !i.voice.whole
+			f.into(n, i.voice.facts)
+		}
+	}
+	n.problems("watch", i.problems())
+	if i.voice.say(ctx, n, whole, stale, i.server.pulse.heard()) {
+		i.meter.told.WithLabelValues(v1alpha1.HostCluster).Inc()
+		out := 0.0
+		if stale != "" {
+			out = 1
+		}
+		i.meter.stale.WithLabelValues(v1alpha1.HostCluster).Set(out)
+	}
+}
+
+func (i *Installation) settled() bool {
+	return !slices.ContainsFunc(i.kinds, func(k *kind) bool { return !k.settled() })
+}
+
+// about is who is named where no object is at fault.
+func (i *Installation) about() fleet.Origin {
+	return fleet.Origin{Cluster: v1alpha1.HostCluster, Kind: "Namespace", Name: i.cfg.Namespace}
+}
+
+// problems are those of the host cluster as a whole.
+func (i *Installation) problems() []fleet.Problem {
+	var list []fleet.Problem
+	for _, k := range i.kinds {
+		err := k.trouble()
+		switch {
+		case apierrors.IsForbidden(err):
+			list = append(list, fleet.Problem{About: i.about(), Reason: "Forbidden", Message: fmt.Sprintf(
+				"the host cluster does not let us list and watch %s; grant meridiand's ServiceAccount get, list and watch on it, as \"meridian init\" does", k.name())})
+		case apierrors.IsNotFound(err) && k.resource.Group == v1alpha1.Group:
+			list = append(list, fleet.Problem{About: i.about(), Reason: "NoSuchKind", Message: fmt.Sprintf(
+				"the host cluster has no kind %s; apply Meridian's CRDs, as \"meridian init\" does", k.name())})
+		}
+	}
+	if err, _ := i.server.pulse.trouble(); isStranger(err) {
+		list = append(list, fleet.Problem{About: i.about(), Reason: "AnotherCluster", Message: err.Error()})
+	}
+	if i.server.pulse.refusal() != nil {
+		list = append(list, fleet.Problem{About: i.about(), Reason: "Forbidden", Message: "the host cluster does not let us list namespaces named kube-system, by which it is told from other clusters; grant meridiand's ServiceAccount that"})
+	}
+	return list
+}
+
+// kindOf is the part of a fact's name before the first slash: what objects of
+// several kinds share a kind of facts by.
+func kindOf(name string) string {
+	before, _, _ := strings.Cut(name, "/")
+	return before
+}

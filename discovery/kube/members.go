@@ -1,0 +1,82 @@
+package kube
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
+)
+
+// members are the clusters that are watched now. It belongs to the installation's
+// goroutine.
+type members struct {
+	cfg     Config
+	meter   *metrics
+	running map[string]*running
+	work    sync.WaitGroup
+	swept   bool // what was remembered of members that have left is told as gone
+}
+
+// running is a member with its end.
+type running struct {
+	*member
+	stop func() // returns when it has ended
+}
+
+func newMembers(cfg Config, meter *metrics) *members {
+	return &members{cfg: cfg, meter: meter, running: map[string]*running{}}
+}
+
+func (ms *members) source(name string) string { return ms.cfg.Instance + "/kube/" + name }
+
+// set watches just these from now on. A nil access is a member whose credentials
+// have not been read yet: it goes on as it is. It never waits for an API server.
+func (ms *members) set(ctx context.Context, want map[string]*access) {
+	for _, name := range slices.Sorted(maps.Keys(ms.running)) {
+		if _, stays := want[name]; stays {
+			continue
+		}
+		ms.running[name].stop()
+		ms.running[name].voice.end(ctx)
+		delete(ms.running, name)
+		ms.meter.forget(name)
+		ms.cfg.Log.Info("a cluster has left, and so has what it said", "cluster", name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if ms.running[name] == nil {
+			ms.start(ctx, name)
+		}
+		if a := want[name]; a != nil {
+			ms.running[name].use(*a)
+		}
+	}
+	ms.sweep(ctx, want)
+}
+
+func (ms *members) start(ctx context.Context, name string) {
+	m := newMember(name, ms.source(name), ms.cfg, ms.meter)
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	ms.work.Go(func() {
+		defer close(done)
+		m.run(ctx)
+	})
+	ms.running[name] = &running{member: m, stop: func() { cancel(); <-done }}
+}
+
+// sweep tells once what became of members that left while nobody watched.
+func (ms *members) sweep(ctx context.Context, want map[string]*access) {
+	if ms.swept {
+		return
+	}
+	ms.swept = true
+	for _, u := range ms.cfg.Known {
+		name, ours := strings.CutPrefix(u.Source, ms.source(""))
+		if _, there := want[name]; ours && !there && name != v1alpha1.HostCluster {
+			newVoice(u.Source, ms.cfg.Tell, nil).end(ctx)
+		}
+	}
+}
