@@ -16,6 +16,8 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/engine"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/meridian-lb/meridian/deploy"
@@ -84,10 +86,17 @@ func chartFiles() ([]*archive.BufferedFile, error) {
 func decode(stream []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	for d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(stream), 4096); ; {
-		o := &unstructured.Unstructured{}
-		if err := d.Decode(&o.Object); errors.Is(err, io.EOF) {
+		var raw runtime.RawExtension
+		if err := d.Decode(&raw); errors.Is(err, io.EOF) {
 			return objects, nil
 		} else if err != nil {
+			return nil, err
+		}
+		if len(bytes.TrimSpace(raw.Raw)) == 0 {
+			continue
+		}
+		o := &unstructured.Unstructured{}
+		if err := json.Unmarshal(raw.Raw, &o.Object); err != nil { // keeps whole numbers whole
 			return nil, err
 		}
 		if len(o.Object) > 0 {

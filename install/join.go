@@ -130,6 +130,9 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 		return false, err
 	}
 	missing = append(missing, j.settle(ReadSite(nodes), p)...)
+	if j.Server == "" && onThisMachine(member.Config.Host) {
+		missing = append(missing, fmt.Sprintf("your context reaches its API server at %s, which is your own machine and leads the host astray; say with --api-server how the host reaches it (kind: https://<name>-control-plane:6443)", member.Config.Host))
+	}
 	if len(missing) > 0 {
 		return false, fmt.Errorf("%s cannot join yet:\n  - %s", j.Name, strings.Join(missing, "\n  - "))
 	}
@@ -144,6 +147,16 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 		return false, member.explain("reading Namespace "+j.Namespace, err)
 	}
 	return ns.Labels[labelJoined] == "true", nil
+}
+
+// onThisMachine reports whether a URL leads to loopback.
+func onThisMachine(server string) bool {
+	u, err := url.Parse(server)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return err == nil && addr.IsLoopback() || u.Hostname() == "localhost"
 }
 
 // settle fills in from the nodes what the order leaves open, and returns what they

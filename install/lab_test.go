@@ -134,6 +134,8 @@ func TestStory(t *testing.T) {
 		}
 	})
 
+	t.Run("the API server takes what it should", func(t *testing.T) { accepts(t, host) })
+
 	registered(t, member.kube,
 		node("a", "us-east1-b", "10.244.0.0/24", "10.1.7.1"), node("b", "us-east1-c", "10.244.3.0/24", "10.1.7.2"))
 	var dry bytes.Buffer

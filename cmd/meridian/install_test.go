@@ -76,8 +76,9 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 
 	run(`no cloud has a region "lab"`, "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "lab")
 	run("is no place on earth", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "lab", "--place", "95,1")
-	run("\"meridian.dev/member\": \"us-1\"", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1", "--dry-run", "-o", "json")
-	run("us-1 is a member", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1", "--gateway", "192.0.2.20:8080")
+	run("your own machine", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1")
+	run("\"meridian.dev/member\": \"us-1\"", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1", "--api-server", "https://127.1.7.2:6443", "--dry-run", "-o", "json")
+	run("us-1 is a member", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1", "--gateway", "192.0.2.20:8080", "--api-server", "https://127.1.7.2:6443")
 
 	out, err := meridian(t, "check", "--context", "eu", "-o", "json", "--kubeconfig", kubeconfig)
 	if err == nil || !strings.Contains(err.Error(), "wrong with the installation in eu") {
