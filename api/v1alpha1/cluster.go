@@ -11,11 +11,15 @@ import (
 // +kubebuilder:resource:scope=Cluster,categories=meridian,shortName=mcl
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name="Region",type=string,JSONPath=`.spec.region`
+// +kubebuilder:printcolumn:name="Health",type=string,JSONPath=`.status.health`
+// +kubebuilder:printcolumn:name="Services",type=integer,JSONPath=`.status.services`
+// +kubebuilder:printcolumn:name="Endpoints",type=string,JSONPath=`.status.endpoints`
+// +kubebuilder:printcolumn:name="Seen",type=date,JSONPath=`.status.lastSeen`
 // +kubebuilder:printcolumn:name="Zone",type=string,JSONPath=`.spec.zone`,priority=1
-// +kubebuilder:printcolumn:name="Gateways",type=string,JSONPath=`.spec.gateways[*].address`
-// +kubebuilder:printcolumn:name="Draining",type=boolean,JSONPath=`.spec.draining`
-// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
-// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Gateways",type=string,JSONPath=`.spec.gateways[*].address`,priority=1
+// +kubebuilder:printcolumn:name="Draining",type=boolean,JSONPath=`.spec.draining`,priority=1
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be a DNS label: lower-case letters, digits and '-', at most 63"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name != 'host'",message="\"host\" names the installation itself; choose another name"
 type Cluster struct {
@@ -25,8 +29,42 @@ type Cluster struct {
 	// +required
 	Spec ClusterSpec `json:"spec"`
 	// +optional
-	Status Status `json:"status,omitempty"`
+	Status ClusterStatus `json:"status,omitempty"`
 }
+
+// ClusterStatus says what became of a cluster and what is seen of it.
+type ClusterStatus struct {
+	Status `json:",inline"`
+	// Health in one word: Healthy, Unhealthy or Unknown are its gateways, as the
+	// vantage points of all regions see them; Draining sends nothing new there;
+	// Stale is what its API server last said.
+	// +optional
+	Health string `json:"health,omitempty"`
+	// Services that it has and may serve.
+	// +optional
+	Services int32 `json:"services"`
+	// ReadyEndpoints of all of them.
+	// +optional
+	ReadyEndpoints int32 `json:"readyEndpoints"`
+	// TotalEndpoints of all of them, ready or not.
+	// +optional
+	TotalEndpoints int32 `json:"totalEndpoints"`
+	// Endpoints is the same for people: "ready/total".
+	// +optional
+	Endpoints string `json:"endpoints,omitempty"`
+	// LastSeen is when its API server last answered, to the minute while it does.
+	// +optional
+	LastSeen *metav1.Time `json:"lastSeen,omitempty"`
+}
+
+// The words of ClusterStatus.Health.
+const (
+	HealthHealthy   = "Healthy"
+	HealthUnhealthy = "Unhealthy"
+	HealthUnknown   = "Unknown"
+	HealthDraining  = "Draining"
+	HealthStale     = "Stale"
+)
 
 // ClusterSpec says where a cluster stands and how it is entered.
 type ClusterSpec struct {

@@ -80,7 +80,7 @@ func (d *daemon) wire() error {
 	}
 	d.tell, d.order = d.hub.Tell, d.hub.Order
 	for _, part := range []func() (func(*steer.Plan), error){
-		d.exchange, d.files, d.lookAround, d.resolvers, d.envoys, d.people,
+		d.exchange, d.files, d.clusters, d.lookAround, d.resolvers, d.envoys, d.people,
 	} {
 		voice, err := part()
 		if err != nil {

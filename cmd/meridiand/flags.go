@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/meridian-lb/meridian/api/field"
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/fleet"
 )
 
@@ -28,6 +29,12 @@ type config struct {
 
 	watch string
 	state string
+
+	kube         bool
+	kubeconfig   string
+	kubeLoopback bool
+	namespace    string
+	member       string
 
 	xds        string
 	admin      string
@@ -69,6 +76,11 @@ objects (Cluster, TrafficPolicy, Zone, Ingress), which take effect when they cha
 	f.StringVar(&c.zone, "zone", "", "zone it stands in")
 	f.StringVar(&c.identity, "identity", "", "directory with tls.crt, tls.key and ca.crt, reread when they are renewed; xDS, peers and admin API then speak mutual TLS; empty: plaintext")
 	f.StringVar(&c.watch, "watch", "", "directory with one directory of YAML files per cluster")
+	f.BoolVar(&c.kube, "kube", false, "watch the Kubernetes cluster that this process runs in, and the members that it names")
+	f.StringVar(&c.kubeconfig, "kubeconfig", "", "watch the cluster of this kubeconfig instead, and the members that it names")
+	f.StringVar(&c.namespace, "namespace", v1alpha1.HostNamespace, "namespace of the installation in that cluster, where credentials of members lie")
+	f.StringVar(&c.member, "member", "", "name of the Cluster object that is that very cluster, which is then watched with the same credentials; empty: it is no member")
+	f.BoolVar(&c.kubeLoopback, "kube-loopback", false, "allow members' API servers on loopback addresses (demos, tests)")
 	f.StringVar(&c.state, "state", "", "directory for the last known good facts; empty: a restart begins with nothing")
 	f.StringVar(&c.xds, "xds", ":18000", "address for Envoys (xDS)")
 	f.StringVar(&c.admin, "admin", "127.0.0.1:9443", "address for the admin API (gRPC)")
@@ -93,6 +105,9 @@ func (c config) check() error {
 	}
 	if err := field.Label(c.region); err != nil {
 		return fmt.Errorf("--region %q: %w", c.region, err)
+	}
+	if err := c.checkKube(); err != nil {
+		return err
 	}
 	for _, p := range c.peers {
 		host, port, err := net.SplitHostPort(p)

@@ -29,7 +29,7 @@ func (s *server) audit(ctx context.Context) {
 				continue // the pulse says it, if it lasts
 			}
 			if n > 0 {
-				s.log.Warn("a watch had lost events, everything is listed anew", "cluster", s.name, "kind", k.name(), "objects", n)
+				s.log.Warn("a watch had lost events, everything is listed anew", "kind", k.name(), "objects", n)
 				k.relist()
 			}
 			s.audited(k, n)

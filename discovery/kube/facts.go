@@ -184,22 +184,23 @@ func (i *Installation) access(f *facts, c *v1alpha1.Cluster, o fleet.Origin) *ac
 const IngressController = "meridian.dev/ingress"
 
 func (i *Installation) ingresses(f *facts) {
-	ours := map[string]bool{k8s.IngressClass: true}
-	byDefault := false
-	for _, c := range i.shelves.ingressClasses.all() {
-		if c.Spec.Controller == IngressController {
-			ours[c.Name] = true
-			byDefault = byDefault || c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true"
-		}
-	}
-	for _, ing := range i.shelves.ingresses.all() {
-		class := k8s.Class(ing)
-		if !ours[class] && !(class == "" && byDefault) {
-			continue
-		}
+	for _, ing := range i.ingressesOfOurs() {
 		set, problems := k8s.Routes(ing, originOf(v1alpha1.HostCluster, "Ingress", ing))
 		take(f, "ingress/"+ing.Namespace+"/"+ing.Name, set, set != nil, problems)
 	}
+}
+
+// ingressesOfOurs are those of a class of ours, sorted by name. Those without a
+// class are ours when a class of ours is the cluster's default.
+func (i *Installation) ingressesOfOurs() []*networkingv1.Ingress {
+	ours := map[string]bool{k8s.IngressClass: true}
+	for _, c := range i.shelves.ingressClasses.all() {
+		if c.Spec.Controller == IngressController {
+			ours[c.Name] = true
+			ours[""] = ours[""] || c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true"
+		}
+	}
+	return slices.DeleteFunc(i.shelves.ingresses.all(), func(ing *networkingv1.Ingress) bool { return !ours[k8s.Class(ing)] })
 }
 
 // certificates adds those that routes name, in force or about to be.

@@ -33,6 +33,8 @@ type Installation struct {
 	shelves shelves
 	kinds   []*kind
 
+	scribe *scribe
+
 	// Of Run's goroutine.
 	voice *voice
 }
@@ -63,11 +65,12 @@ func New(cfg Config) (*Installation, error) {
 	i := &Installation{cfg: cfg, log: cfg.Log, meter: meter, members: newMembers(cfg, meter), wake: make(chan struct{}, 1),
 		voice: newVoice(cfg.Instance+"/kube/"+v1alpha1.HostCluster, cfg.Tell, cfg.Known)}
 	i.secrets = newSecrets(i.poke)
+	i.scribe = newScribe(i)
 	var err error
 	if i.server, err = newServer(v1alpha1.HostCluster, credentials.Own(cfg.Host), &identity{}, cfg.Pace, i.poke); err != nil {
 		return nil, err
 	}
-	i.server.log = cfg.Log
+	i.server.log = cfg.Log.With("cluster", v1alpha1.HostCluster)
 	i.server.audited = func(k *kind, n int) {
 		meter.audits.WithLabelValues(v1alpha1.HostCluster, k.name()).Inc()
 		meter.differences.WithLabelValues(v1alpha1.HostCluster, k.name()).Add(float64(n))
@@ -119,6 +122,11 @@ func (i *Installation) Run(ctx context.Context) error {
 		defer close(done)
 		i.server.Run(ctx)
 	}()
+	writing := make(chan struct{})
+	go func() {
+		defer close(writing)
+		i.scribe.run(ctx)
+	}()
 	tick := time.NewTicker(i.cfg.Pace.Pulse)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -126,11 +134,13 @@ func (i *Installation) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-i.wake:
 			i.look(ctx)
+			i.scribe.poke()
 		case <-tick.C:
 			i.look(ctx)
 		}
 	}
 	<-done
+	<-writing
 	i.members.work.Wait()
 	return nil
 }

@@ -348,8 +348,8 @@ func eventually(t *testing.T, f func() error) {
 	t.Fatal(err)
 }
 
-// started runs an installation until the test ends, or stop is called.
-func started(t *testing.T, cfg Config) (stop func()) {
+// installed makes an installation at a test's pace.
+func installed(t *testing.T, cfg *Config) *Installation {
 	t.Helper()
 	cfg.Instance = "i"
 	if cfg.Pace == (Pace{}) {
@@ -361,10 +361,21 @@ func started(t *testing.T, cfg Config) (stop func()) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
-	i, err := New(cfg)
+	i, err := New(*cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return i
+}
+
+// started runs an installation until the test ends, or stop is called.
+func started(t *testing.T, cfg Config) (stop func()) {
+	t.Helper()
+	return run(t, installed(t, &cfg))
+}
+
+func run(t *testing.T, i *Installation) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- i.Run(ctx) }()

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/meridian-lb/meridian/api/field"
+	"github.com/meridian-lb/meridian/discovery/kube"
+	"github.com/meridian-lb/meridian/geo/steer"
+)
+
+func (c config) checkKube() error {
+	switch {
+	case c.kube && c.kubeconfig != "":
+		return errors.New("--kube and --kubeconfig both say which cluster is watched; give one of them")
+	case !c.kube && c.kubeconfig == "" && c.member != "":
+		return errors.New("--member: names the cluster that --kube or --kubeconfig watch; give one of them too")
+	}
+	if err := field.Label(c.namespace); err != nil && c.namespace != "" {
+		return fmt.Errorf("--namespace: %w", err)
+	}
+	if c.member != "" {
+		if err := field.Label(c.member); err != nil {
+			return fmt.Errorf("--member: %w", err)
+		}
+	}
+	return nil
+}
+
+// hostCluster is how the host cluster is reached; nil: there is none.
+func (c config) hostCluster() (*rest.Config, error) {
+	switch {
+	case c.kube:
+		cfg, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("--kube: this process does not run in a pod with a ServiceAccount; give --kubeconfig instead: %w", err)
+		}
+		return cfg, nil
+	case c.kubeconfig != "":
+		cfg, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
+		if err != nil {
+			return nil, fmt.Errorf("--kubeconfig %s: %w", c.kubeconfig, err)
+		}
+		return cfg, nil
+	}
+	return nil, nil //nolint:nilnil // none is fine
+}
+
+// clusters watches the host cluster and its members, if there is one, and writes
+// status back.
+func (d *daemon) clusters() (func(*steer.Plan), error) {
+	host, err := d.hostCluster()
+	if host == nil || err != nil {
+		return nil, err
+	}
+	i, err := kube.New(kube.Config{
+		Instance: d.instance, Host: host, Namespace: d.namespace, Member: d.member, Loopback: d.kubeLoopback,
+		Known: d.hub.Remembered(), Tell: d.tell, Log: d.log, Registerer: d.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.tasks = append(d.tasks, i.Run)
+	return i.Update, nil
+}
