@@ -158,6 +158,12 @@ func (k *check) conditions(o *unstructured.Unstructured, kind string) {
 			k.report.add(Fault, about, fmt.Sprintf("%s is False (%s): %s", of, text(m, "reason"), text(m, "message")), fmt.Sprintf("kubectl describe %s.%s %s", plural(kind), v1alpha1.Group, flags(o)))
 		}
 	}
+	if health, _, _ := unstructured.NestedString(o.Object, "status", "health"); health == v1alpha1.HealthStale {
+		faults++
+		last, _, _ := unstructured.NestedString(o.Object, "status", "lastSeen")
+		k.report.add(Fault, about, fmt.Sprintf("its API server has not answered since %s; what it said last stays in force", cmp.Or(last, "the daemons started")),
+			fmt.Sprintf("see whether it runs and whether the host reaches it; \"meridian join %s\" again if its address or credentials have changed", o.GetName()))
+	}
 	seen, _, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
 	old := k.Now.Sub(o.GetCreationTimestamp().Time) > slow
 	switch {

@@ -353,7 +353,7 @@ func checks(t *testing.T, host *Reach) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Object["status"] = map[string]any{"conditions": []any{map[string]any{
+	c.Object["status"] = map[string]any{"health": "Stale", "services": int64(0), "readyEndpoints": int64(0), "totalEndpoints": int64(0), "lastSeen": "2026-01-01T00:00:00Z", "conditions": []any{map[string]any{
 		"type": "Accepted", "status": "False", "reason": "BadCredentials", "message": "the token is nobody's", "lastTransitionTime": "2026-01-01T00:00:00Z",
 	}}}
 	if _, err := host.dynamic.Resource(clustersResource).UpdateStatus(ctx, c, metav1.UpdateOptions{}); err != nil {
@@ -363,5 +363,6 @@ func checks(t *testing.T, host *Reach) {
 	says(broken, Fault, "zones.meridian.dev", "another version")
 	says(broken, Fault, SecretGateway, "not there")
 	says(broken, Fault, "Credentials of us-1", "not there")
+	says(broken, Fault, "Cluster us-1", "has not answered since 2026-01-01")
 	says(broken, Fault, "Cluster us-1", "Accepted is False (BadCredentials): the token is nobody's")
 }
