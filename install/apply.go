@@ -21,8 +21,9 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("%d created, %d changed, %d as they were", o.Created, o.Changed, o.Same)
 }
 
-// establishWithin is how long a new CRD may take until its kind is served.
-const establishWithin = 30 * time.Second
+// patience is how long an API server may take for what it does by and by: until a
+// new CRD's kind is served, or a new right holds.
+const patience = 30 * time.Second
 
 // Apply makes a cluster hold the objects, in their order, by server-side apply:
 // fields that others set on them stay. What is so already is not written.
@@ -55,10 +56,10 @@ func (r *Reach) apply(ctx context.Context, o *unstructured.Unstructured) (string
 		return "", err
 	}
 	before, err := client.Get(ctx, o.GetName(), metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
 		return "", err
 	}
-	missing := err != nil
 	after, err := client.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: manager, Force: true})
 	if err != nil {
 		return "", err
@@ -83,7 +84,7 @@ func (r *Reach) apply(ctx context.Context, o *unstructured.Unstructured) (string
 func (r *Reach) resource(ctx context.Context, o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	gvk := o.GroupVersionKind()
 	var mapping *meta.RESTMapping
-	err := poll(ctx, establishWithin, func(context.Context) (bool, error) {
+	err := poll(ctx, func(context.Context) (bool, error) {
 		var err error
 		mapping, err = r.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 		if !meta.IsNoMatchError(err) {
@@ -125,7 +126,7 @@ func (r *Reach) crd(ctx context.Context, group, kind string) (there, known bool)
 
 // established waits until the server serves what a CRD defines.
 func established(ctx context.Context, client dynamic.ResourceInterface, name string) error {
-	err := poll(ctx, establishWithin, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		crd, err := client.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return true, err
@@ -154,8 +155,8 @@ func condition(o *unstructured.Unstructured, of string) string {
 const pollEvery = 100 * time.Millisecond
 
 // poll looks until done reports true or an error, or the time is over.
-func poll(ctx context.Context, within time.Duration, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
+func poll(ctx context.Context, done func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()

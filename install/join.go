@@ -239,7 +239,7 @@ func (j *Joining) kubeconfig(ctx context.Context, member, host *Reach, server st
 		return nil, err
 	}
 	var last error
-	err = poll(ctx, establishWithin, func(ctx context.Context) (bool, error) {
+	err = poll(ctx, func(ctx context.Context) (bool, error) {
 		last = member.try(ctx, trial)
 		return last == nil, nil
 	})

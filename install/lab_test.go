@@ -276,7 +276,7 @@ func empty(t *testing.T, host, member *Reach) {
 	if list, err := member.kube.RbacV1().ClusterRoleBindings().List(ctx, mine); err != nil || len(list.Items) > 0 {
 		t.Errorf("ClusterRoleBindings: %v %v", list, err)
 	}
-	err := poll(ctx, 30*time.Second, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		_, err := member.kube.CoreV1().Namespaces().Get(ctx, Namespace, metav1.GetOptions{})
 		return apierrors.IsNotFound(err), nil
 	})

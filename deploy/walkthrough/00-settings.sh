@@ -7,6 +7,7 @@ export PLATFORM="${PLATFORM:-kind}"
 
 # One cluster per region; the first hosts the installation.
 export MEMBERS="${MEMBERS:-eu us asia}"
+# shellcheck disable=SC2034 # the other scripts read it
 declare -gA REGION=([eu]=europe-west1 [us]=us-east1 [asia]=asia-east1)
 HOST="${MEMBERS%% *}"
 export HOST

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts the clusters into your kubeconfig, as meridian-eu, meridian-us, meridian-asia.
-# shellcheck source=00-settings.sh
+# shellcheck source-path=SCRIPTDIR source=00-settings.sh
 source "$(dirname "$0")/00-settings.sh"
 need kubectl
 

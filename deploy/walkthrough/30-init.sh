@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the host, then daemons and gateways of the other regions under its authority.
-# shellcheck source=00-settings.sh
+# shellcheck source-path=SCRIPTDIR source=00-settings.sh
 source "$(dirname "$0")/00-settings.sh"
 need kubectl "$MERIDIAN"
 

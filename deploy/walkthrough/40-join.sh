@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes every cluster a member, the host too.
-# shellcheck source=00-settings.sh
+# shellcheck source-path=SCRIPTDIR source=00-settings.sh
 source "$(dirname "$0")/00-settings.sh"
 need kubectl "$MERIDIAN"
 

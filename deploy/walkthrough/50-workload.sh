@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs whereami, which says where it runs, in every cluster.
-# shellcheck source=00-settings.sh
+# shellcheck source-path=SCRIPTDIR source=00-settings.sh
 source "$(dirname "$0")/00-settings.sh"
 need kubectl
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes one Ingress, once, in the host cluster.
-# shellcheck source=00-settings.sh
+# shellcheck source-path=SCRIPTDIR source=00-settings.sh
 source "$(dirname "$0")/00-settings.sh"
 need kubectl "$MERIDIAN"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Asks every region's gateway and the name server who answers, and from where.
-# shellcheck source=00-settings.sh
+# shellcheck source-path=SCRIPTDIR source=00-settings.sh
 source "$(dirname "$0")/00-settings.sh"
 need kubectl curl dig
 

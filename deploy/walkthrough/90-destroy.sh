@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Takes everything down again: the members leave, then the clusters go.
-# shellcheck source=00-settings.sh
+# shellcheck source-path=SCRIPTDIR source=00-settings.sh
 source "$(dirname "$0")/00-settings.sh"
 
 if command -v "$MERIDIAN" >/dev/null; then

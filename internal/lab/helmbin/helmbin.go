@@ -31,7 +31,7 @@ const (
 // is told to progress, line by line. Several processes may call it at once.
 func Ensure(ctx context.Context, progress io.Writer) (string, error) {
 	if own := os.Getenv(Env); own != "" {
-		if _, err := os.Stat(own); err != nil {
+		if _, err := os.Stat(own); err != nil { //nolint:gosec // the user's own word, as a flag would be
 			return "", fmt.Errorf("using the helm that $%s names: %w; choose another one or unset it", Env, err)
 		}
 		return own, nil
