@@ -26,9 +26,8 @@ type Token struct {
 
 // Caller is who bears a token.
 type Caller struct {
-	Name   string   // for the record of orders, never empty
-	Groups []string // that the caller belongs to, for the log of those who judge
-	Write  bool     // may give orders too
+	Name  string // for the record of orders, never empty
+	Write bool   // may give orders too
 }
 
 // ErrUnknownToken is the error for a token that is surely nobody's.

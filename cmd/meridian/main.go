@@ -39,7 +39,7 @@ func sentence(err error) string {
 	switch s.Code() {
 	case codes.Unavailable, codes.Unknown, codes.DeadlineExceeded:
 		// gRPC has no code of its own for this.
-		for _, sign := range []string{"authentication handshake failed", "remote error: tls", "error reading server preface"} {
+		for _, sign := range []string{"authentication handshake failed", "remote error: tls", "server preface", "client preface"} {
 			if strings.Contains(s.Message(), sign) {
 				return fmt.Sprintf("%s and this caller do not trust each other: give the --identity of an operator or viewer, or --ca with a token, of the installation that it belongs to (%s)", u.server, s.Message())
 			}
