@@ -2,7 +2,8 @@
 //
 //   - Start and Group run child processes that never outlive this one;
 //   - WAN puts the round trip of an ocean before a gateway on loopback;
-//   - Envoy and Kube find or install the real Envoy and the real Kubernetes control plane for a test.
+//   - Envoy and Kube find or install the real Envoy and the real Kubernetes control plane for a test;
+//   - Build builds one of our own commands for a test.
 //
 // Beneath it, package cluster starts such a control plane, package node puts
 // nodes with running pods into it, and package netns gives a test a network in
@@ -12,12 +13,15 @@ package lab
 import (
 	"context"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/meridian-lb/meridian/internal/lab/envoybin"
 	"github.com/meridian-lb/meridian/internal/lab/helmbin"
 	"github.com/meridian-lb/meridian/internal/lab/kubebin"
+	"github.com/meridian-lb/meridian/internal/lab/toolbox"
 )
 
 // Envoy returns the path of a real Envoy, installing it when there is none. A
@@ -64,4 +68,20 @@ func Helm(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	return found
+}
+
+// Build builds a command of this checkout, "whereami", and returns the path of its
+// binary, which is gone after the test.
+func Build(tb testing.TB, command string) string {
+	tb.Helper()
+	root, err := toolbox.Checkout()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	file := filepath.Join(tb.TempDir(), command)
+	cmd := exec.CommandContext(tb.Context(), "go", "build", "-C", root, "-o", file, "./"+filepath.Join("cmd", command))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("building %s: %v%s", command, err, toolbox.Quote(out))
+	}
+	return file
 }

@@ -90,7 +90,7 @@ func start(attr *syscall.SysProcAttr) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, os.Args[1:]...) //nolint:noctx // its end is its own matter
+	cmd := exec.Command(self, os.Args[1:]...) //nolint:noctx,gosec // its end is its own matter, and it is told what we were told
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
