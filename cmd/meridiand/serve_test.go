@@ -239,6 +239,12 @@ func TestStartErrorsNameTheRemedy(t *testing.T) {
 		"peer of no port":    {func(c *config) { c.peers = []string{"127.0.0.1:99999"} }, "--peer"},
 		"foreign source":     {func(c *config) { c.probeSource = "203.0.113.9" }, "--probe-source"},
 		"instance has slash": {func(c *config) { c.instance = "a/b" }, "--instance"},
+		"two hosts":          {func(c *config) { c.kube, c.kubeconfig = true, "x" }, "--kubeconfig"},
+		"not in a pod":       {func(c *config) { c.kube = true }, "--kube"},
+		"no kubeconfig":      {func(c *config) { c.kubeconfig = "/nonexistent/kubeconfig" }, "--kubeconfig /nonexistent"},
+		"member of nobody":   {func(c *config) { c.member = "eu" }, "--member"},
+		"odd member":         {func(c *config) { c.kubeconfig, c.member = "x", "Bad!" }, "--member"},
+		"odd namespace":      {func(c *config) { c.namespace = "a/b" }, "--namespace"},
 		"log format":         {func(c *config) { c.logFormat = "xml" }, "--log-format"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/fleet"
@@ -33,7 +32,7 @@ func apiVersionOf(kind string) schema.GroupVersion {
 	case "Ingress":
 		return networkingv1.SchemeGroupVersion
 	}
-	return gatewayv1.SchemeGroupVersion
+	return gatewayGroup
 }
 
 func groupOf(plural string) (schema.GroupVersion, bool) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -30,6 +31,7 @@ type Installation struct {
 	secrets *secrets
 	server  *server
 	wake    chan struct{}
+	dirty   atomic.Bool // something changed since the last look
 	shelves shelves
 	kinds   []*kind
 
@@ -76,7 +78,7 @@ func New(cfg Config) (*Installation, error) {
 		meter.differences.WithLabelValues(v1alpha1.HostCluster, k.name()).Add(float64(n))
 	}
 	s := &i.shelves
-	ours, net, gw := v1alpha1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, gatewayv1.SchemeGroupVersion
+	ours, net, gw := v1alpha1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, gatewayGroup
 	watching(i, ours, "clusters", &v1alpha1.Cluster{}, &s.clusters)
 	watching(i, ours, "trafficpolicies", &v1alpha1.TrafficPolicy{}, &s.policies)
 	watching(i, ours, "zones", &v1alpha1.Zone{}, &s.zones)
@@ -107,6 +109,7 @@ func watching[T interface {
 }
 
 func (i *Installation) poke() {
+	i.dirty.Store(true)
 	select {
 	case i.wake <- struct{}{}:
 	default: // it will look anyway
@@ -150,9 +153,9 @@ func (i *Installation) look(ctx context.Context) {
 	stale := i.server.trouble()
 	n := news{}
 	whole := false
-	if i.settled() && (i.voice.whole || stale == "") {
+	if i.settled() && (i.voice.whole && i.dirty.Swap(false) || !i.voice.whole && stale == "") {
 		f := i.facts()
-		for _, name := range i.secrets.want(i.server, f.secrets) {
+		for _, name := range i.secrets.want(i.server, f.secrets) { //nolint:contextcheck // what is watched ends with Run, not with this look
 			f.fault(fleet.Problem{About: i.about(), Reason: "TooMany", Message: fmt.Sprintf(
 				"Secret %s is beyond the %d that are watched, so it is not used; name fewer Secrets", name, maxSecrets)})
 		}
@@ -198,7 +201,7 @@ func (i *Installation) problems() []fleet.Problem {
 				"the host cluster has no kind %s; apply Meridian's CRDs, as \"meridian init\" does", k.name())})
 		}
 	}
-	if err, _ := i.server.pulse.trouble(); isStranger(err) {
+	if _, err := i.server.pulse.trouble(); isStranger(err) {
 		list = append(list, fleet.Problem{About: i.about(), Reason: "AnotherCluster", Message: err.Error()})
 	}
 	if i.server.pulse.refusal() != nil {

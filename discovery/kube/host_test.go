@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -23,8 +24,6 @@ import (
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/geo/steer"
-	"github.com/meridian-lb/meridian/health"
-	"github.com/meridian-lb/meridian/hub"
 )
 
 const ingressesPath = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
@@ -159,8 +158,8 @@ func TestStatus(t *testing.T) {
 	host.post(t, "/apis/meridian.dev/v1alpha1/zones", `{apiVersion: meridian.dev/v1alpha1, kind: Zone, metadata: {name: example.com}, spec: {nameservers: [{name: ns.example.net}]}}`)
 	host.post(t, "/api/v1/namespaces", `{apiVersion: v1, kind: Namespace, metadata: {name: late}}`)
 
-	ledger := newLedger(t)
-	i := ledger.start(t, Config{Host: host.REST(), Member: "here"})
+	b := &brain{keeper: newKeeper()}
+	i := b.start(t, Config{Host: host.REST(), Member: "here"})
 	host.post(t, ingressesPath, ingress("shop", "meridian", "shop.example.com", ""))
 	eventually(t, func() error { // the second one is later, by a whole second as API servers count
 		ing, err := host.admin.NetworkingV1().Ingresses("default").Get(t.Context(), "shop", metav1.GetOptions{})
@@ -188,7 +187,7 @@ func TestStatus(t *testing.T) {
 		eventually(t, func() error {
 			events, err := host.admin.CoreV1().Events("late").List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(events.Items) != 1 || events.Items[0].Reason != "HostConflict" || events.Items[0].InvolvedObject.Name != "thief" {
-				return fmt.Errorf("%v, events %+v", err, events)
+				return fmt.Errorf("%w, events %+v", err, events)
 			}
 			return nil
 		})
@@ -252,7 +251,7 @@ func TestStatus(t *testing.T) {
 		eventually(t, func() error {
 			events, err := host.admin.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
 			if err != nil || !slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Reason == "ServiceNotFound" }) {
-				return fmt.Errorf("%v, %d events", err, len(events.Items))
+				return fmt.Errorf("%w, %d events", err, len(events.Items))
 			}
 			return nil
 		})
@@ -288,28 +287,143 @@ func (s *site) wantCluster(t *testing.T, name string, f func(*v1alpha1.Cluster) 
 	})
 }
 
-// ledger is a real hub's memory under an installation.
-type ledger struct {
-	mu     sync.Mutex
-	ledger *hub.Ledger
-	i      *Installation
+// brain stands for the hub: it makes plans of what is told, with the faults that
+// only the whole shows.
+type brain struct {
+	*keeper
+	mu sync.Mutex
+	i  *Installation
 }
 
-func newLedger(*testing.T) *ledger { return &ledger{ledger: hub.NewLedger(health.Rules{})} }
-
-func (l *ledger) tell(_ context.Context, u fleet.Update) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ledger.Tell(u, time.Now())
-	l.i.Update(steer.New(l.ledger.Snapshot(time.Now())))
+func (b *brain) tell(ctx context.Context, u fleet.Update) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keeper.tell(ctx, u)
+	b.i.Update(steer.New(b.snapshot()))
 }
 
-func (l *ledger) start(t *testing.T, cfg Config) *Installation {
+func (b *brain) snapshot() *fleet.Snapshot {
+	s := fleet.EmptySnapshot()
+	b.keeper.mu.Lock()
+	defer b.keeper.mu.Unlock()
+	var sets []*fleet.RouteSet
+	for source, facts := range b.facts {
+		s.Sources = append(s.Sources, fleet.SourceState{Name: source, Facts: len(facts), Stale: b.stale[source]})
+		for _, v := range facts {
+			switch v := v.(type) {
+			case fleet.Problems:
+				s.Problems = append(s.Problems, v...)
+			case *fleet.Zone:
+				s.Zones = append(s.Zones, *v)
+			case *fleet.RouteSet:
+				sets = append(sets, v)
+			case *fleet.Backend:
+				s.Services[v.Service] = &fleet.Service{Name: v.Service, Backends: []fleet.BackendView{{Backend: v}}}
+			case *fleet.Cluster:
+				e := &fleet.Edge{Region: v.At.Region, Clusters: []*fleet.Cluster{v}}
+				for _, g := range v.Gateways {
+					e.Gateways = append(e.Gateways, fleet.GatewayView{Gateway: g, Cluster: v.Name})
+				}
+				s.World.Edges = append(s.World.Edges, e)
+			}
+		}
+	}
+	slices.SortFunc(sets, func(a, b *fleet.RouteSet) int { return a.Origin.Compare(b.Origin) })
+	hosts := map[string]*fleet.Host{}
+	for _, set := range sets {
+		for _, r := range set.Routes {
+			h := hosts[r.Host]
+			switch {
+			case h == nil:
+				hosts[r.Host] = &fleet.Host{Name: r.Host, Routes: []fleet.Route{r}}
+			case h.Routes[0].Origin.Namespace != r.Origin.Namespace:
+				s.Problems = append(s.Problems, fleet.Problem{About: r.Origin, Reason: "HostConflict", Message: "the host belongs to another namespace"})
+				continue
+			default:
+				h.Routes = append(h.Routes, r)
+			}
+			if s.Services[r.To[0].Service] == nil {
+				s.Problems = append(s.Problems, fleet.Problem{About: r.Origin, Reason: "ServiceNotFound", Message: "no cluster has the service"})
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(hosts)) {
+		s.Routes.Hosts = append(s.Routes.Hosts, *hosts[name])
+	}
+	slices.SortFunc(s.Problems, fleet.Problem.Compare)
+	return s
+}
+
+func (b *brain) start(t *testing.T, cfg Config) *Installation {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	cfg.Tell = l.tell
-	l.i = installed(t, &cfg)
-	run(t, l.i)
-	return l.i
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	cfg.Tell = b.tell
+	b.i = installed(t, &cfg)
+	run(t, b.i)
+	return b.i
+}
+
+const gatewayAPI = "/apis/gateway.networking.k8s.io/v1"
+
+// The Gateway API's kinds come while we watch, and are served and answered.
+func TestGatewayAPI(t *testing.T) {
+	host := sites(t, "host")["host"]
+	host.install(t)
+	host.service(t, "shop", federated, "10.2.0.1")
+	host.post(t, clustersPath, `{apiVersion: meridian.dev/v1alpha1, kind: Cluster, metadata: {name: here}, spec: {region: eu, place: {lat: "50", lon: "4"}, gateways: [{address: 192.0.2.1}]}}`)
+	b := &brain{keeper: newKeeper()}
+	b.start(t, Config{Host: host.REST(), Member: "here"})
+	const source = "i/kube/host"
+	b.want(t, source, "cluster here")
+
+	crds := "config/crd/standard/gateway.networking.k8s.io_"
+	host.apply(t, ofModule(t, "sigs.k8s.io/gateway-api", crds+"gatewayclasses.yaml", crds+"gateways.yaml", crds+"httproutes.yaml", crds+"referencegrants.yaml")...)
+	host.post(t, gatewayAPI+"/gatewayclasses", `{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: meridian}, spec: {controllerName: meridian.dev/gateway}}`)
+	host.post(t, gatewayAPI+"/namespaces/default/gateways", `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge}, spec: {gatewayClassName: meridian, listeners: [{name: http, port: 80, protocol: HTTP}]}}`)
+	host.post(t, gatewayAPI+"/namespaces/default/httproutes", `{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: shop}, spec: {parentRefs: [{name: edge}],
+hostnames: [shop.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]}}`)
+	b.want(t, source, "cluster here", "route httproute/default/shop shop.example.com/ -> default/shop")
+
+	type parent struct {
+		Conditions []metav1.Condition
+	}
+	type status struct {
+		Status struct {
+			Conditions []metav1.Condition
+			Addresses  []struct{ Value string }
+			Listeners  []struct{ AttachedRoutes int }
+			Parents    []parent
+		}
+	}
+	get := func(path string) (s status, err error) {
+		data, err := host.rest().Get().AbsPath(gatewayAPI + path).Do(t.Context()).Raw()
+		if err != nil {
+			return s, err
+		}
+		return s, json.Unmarshal(data, &s)
+	}
+	eventually(t, func() error {
+		s, err := get("/gatewayclasses/meridian")
+		if err != nil || !meta.IsStatusConditionTrue(s.Status.Conditions, "Accepted") {
+			return fmt.Errorf("the class says %+v, %w", s, err)
+		}
+		s, err = get("/namespaces/default/gateways/edge")
+		if err != nil || !meta.IsStatusConditionTrue(s.Status.Conditions, "Programmed") || len(s.Status.Addresses) != 1 || s.Status.Listeners[0].AttachedRoutes != 1 {
+			return fmt.Errorf("the Gateway says %+v, %w", s, err)
+		}
+		s, err = get("/namespaces/default/httproutes/shop")
+		if err != nil || len(s.Status.Parents) != 1 || !meta.IsStatusConditionTrue(s.Status.Parents[0].Conditions, "ResolvedRefs") || !meta.IsStatusConditionTrue(s.Status.Parents[0].Conditions, "Accepted") {
+			return fmt.Errorf("the route says %+v, %w", s, err)
+		}
+		return nil
+	})
+	host.patch(t, gatewayAPI+"/namespaces/default/httproutes/shop", `{"spec":{"rules":[{"backendRefs":[{"name":"nothing","port":80}]}]}}`)
+	eventually(t, func() error {
+		s, err := get("/namespaces/default/httproutes/shop")
+		if err != nil || !meta.IsStatusConditionFalse(s.Status.Parents[0].Conditions, "ResolvedRefs") {
+			return fmt.Errorf("the route says %+v, %w", s, err)
+		}
+		return nil
+	})
 }

@@ -175,14 +175,14 @@ func (l *listWatch) Watch(o metav1.ListOptions) (watch.Interface, error) {
 // ListWithContext lists where the API server cannot stream a list. It is always
 // the newest state that is asked for: an old one would bring back what has gone.
 func (l *listWatch) ListWithContext(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
-	b, err := l.s.pulse.feel(l.ctx, false)
+	b, err := l.s.pulse.feel(l.ctx, false) //nolint:contextcheck // that of the kind, which ends lists too
 	if err != nil {
 		return nil, l.done(err)
 	}
 	l.k.mark(b.losses)
 	o.ResourceVersion, o.ResourceVersionMatch = "", ""
 	o.FieldSelector = l.k.field
-	list, err := l.s.list(l.ctx, l.k, o)
+	list, err := l.s.list(l.ctx, l.k, o) //nolint:contextcheck // that of the kind, which ends lists too
 	return list, l.done(err)
 }
 
@@ -190,7 +190,7 @@ func (l *listWatch) ListWithContext(_ context.Context, o metav1.ListOptions) (ru
 // on from where another one ended. After a loss nobody can go on: a list is due.
 func (l *listWatch) WatchWithContext(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	goesOn := o.SendInitialEvents == nil
-	b, err := l.s.pulse.feel(l.ctx, goesOn)
+	b, err := l.s.pulse.feel(l.ctx, goesOn) //nolint:contextcheck // that of the kind, which ends lists too
 	if err != nil {
 		return nil, l.done(err)
 	}
@@ -201,7 +201,7 @@ func (l *listWatch) WatchWithContext(_ context.Context, o metav1.ListOptions) (w
 		return nil, errors.New("the watch cannot go on, a list is due")
 	}
 	o.FieldSelector = l.k.field
-	w, err := l.s.watch(l.ctx, l.k, o)
+	w, err := l.s.watch(l.ctx, l.k, o) //nolint:contextcheck // that of the kind, which ends lists too
 	return w, l.done(err)
 }
 

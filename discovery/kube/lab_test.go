@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -190,21 +189,6 @@ func (k *keeper) tell(_ context.Context, u fleet.Update) {
 	case k.news <- struct{}{}:
 	default:
 	}
-}
-
-// known is what a hub would give back after a restart.
-func (k *keeper) known() []fleet.Update {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var list []fleet.Update
-	for _, source := range slices.Sorted(maps.Keys(k.facts)) {
-		u := fleet.Update{Source: source, Whole: true}
-		for n, v := range k.facts[source] {
-			u.Put = append(u.Put, fleet.NewFact(n.Name, v))
-		}
-		list = append(list, u)
-	}
-	return list
 }
 
 // lines is what is in force of a source, one fact a line.

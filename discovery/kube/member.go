@@ -187,7 +187,7 @@ func (m *member) connect(ctx context.Context, a access) {
 	}
 	for _, k := range m.kinds {
 		k.note(nil)
-		s.add(k)
+		s.add(k) //nolint:contextcheck // it begins when Run does
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -366,7 +366,7 @@ func (m *member) problems() []fleet.Problem {
 	if m.server == nil {
 		return list
 	}
-	if err, _ := m.server.pulse.trouble(); isStranger(err) {
+	if _, err := m.server.pulse.trouble(); isStranger(err) {
 		add("AnotherCluster", "%s", err)
 	}
 	for _, k := range m.kinds {

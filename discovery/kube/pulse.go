@@ -141,10 +141,10 @@ func (p *pulse) note(err error) {
 }
 
 // trouble is the last failure and when failures began; nil: it answers.
-func (p *pulse) trouble() (reason error, since time.Time) {
+func (p *pulse) trouble() (since time.Time, reason error) {
 	p.state.Lock()
 	defer p.state.Unlock()
-	return p.reason, p.since
+	return p.since, p.reason
 }
 
 // heard is when it last answered; zero: never.

@@ -147,7 +147,7 @@ func (r *report) cluster(c *v1alpha1.Cluster, source string) v1alpha1.ClusterSta
 			out.LastSeen = &t
 		}
 	}
-	if c.Spec.CredentialsRef != nil && r.silent(about) {
+	if r.silent(about) {
 		out.Health = v1alpha1.HealthStale
 	}
 	return out

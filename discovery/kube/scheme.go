@@ -21,12 +21,15 @@ import (
 // The group and version of multi-cluster services.
 var mcs = schema.GroupVersion{Group: mcsv1alpha1.GroupName, Version: "v1alpha1"}
 
+// The group and version of the Gateway API.
+var gatewayGroup = schema.GroupVersion{Group: gatewayv1.GroupName, Version: "v1"}
+
 // newScheme knows every kind that is read or written here.
 func newScheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
 	return s, errors.Join(corev1.AddToScheme(s), discoveryv1.AddToScheme(s), networkingv1.AddToScheme(s),
-		coordinationv1.AddToScheme(s), v1alpha1.AddToScheme(s), gatewayv1.Install(s), mcsv1alpha1.AddToScheme(s))
+		coordinationv1.AddToScheme(s), v1alpha1.AddToScheme(s), gatewayv1.Install(s), mcsv1alpha1.Install(s))
 }
 
 const protobuf = "application/vnd.kubernetes.protobuf"

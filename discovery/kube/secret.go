@@ -37,7 +37,7 @@ func (s *secrets) want(server *server, names map[types.NamespacedName]bool) []ty
 		}
 	}
 	var beyond []types.NamespacedName
-	for _, name := range slices.SortedFunc(maps.Keys(names), func(a, b types.NamespacedName) int { return compareNames(a, b) }) {
+	for _, name := range slices.SortedFunc(maps.Keys(names), compareNames) {
 		switch {
 		case s.watched[name] != nil:
 		case len(s.watched) >= maxSecrets:

@@ -170,7 +170,7 @@ func (s *server) Run(ctx context.Context) {
 	s.mu.Lock()
 	s.ctx = ctx
 	for k := range s.kinds {
-		s.begin(k)
+		s.begin(k) //nolint:contextcheck // Run's, just kept
 	}
 	s.mu.Unlock()
 	s.work.Go(func() { s.audit(ctx) })
@@ -209,7 +209,7 @@ func (s *server) beats(ctx context.Context) {
 // trouble says why what is known may be old; empty: it is as the API server has
 // it. A single miss is not yet trouble.
 func (s *server) trouble() string {
-	if err, since := s.pulse.trouble(); err != nil {
+	if since, err := s.pulse.trouble(); err != nil {
 		var other *strangerError
 		switch {
 		case errors.As(err, &other):
@@ -225,6 +225,3 @@ func (s *server) trouble() string {
 	}
 	return ""
 }
-
-// due is when trouble may have become trouble by time alone.
-func (s *server) due() time.Duration { return s.pace.Timeout }
