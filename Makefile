@@ -32,11 +32,11 @@ build: ## bin/meridian, bin/meridiand and bin/whereami
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/meridian ./cmd/meridiand ./cmd/whereami
 
 .PHONY: test
-test: envoy kube ## every test, package by package
+test: envoy kube helm ## every test, package by package
 	$(GO) test -timeout 9m $(PKGS)
 
 .PHONY: race
-race: envoy kube ## every test under the race detector, or those of PKGS=...
+race: envoy kube helm ## every test under the race detector, or those of PKGS=...
 	@command -v "$$($(GO) env CC)" >/dev/null || { echo "make race: the race detector needs a C compiler (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(PKGS)
 
@@ -73,6 +73,10 @@ envoy: ## find the real Envoy, or install it into .tools
 .PHONY: kube
 kube: ## find a real Kubernetes control plane, or build it into .tools
 	@$(GO) run ./internal/lab/kubebin/install
+
+.PHONY: helm
+helm: ## find helm, or build it into .tools
+	@$(GO) run ./internal/lab/helmbin/install
 
 .PHONY: clean
 clean: ## remove what was built and installed

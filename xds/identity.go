@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -46,11 +47,17 @@ func (s *Server) vouch(who trust.Identity, node *corev3.Node) error {
 		return s.turnAway(refusedRegion, codes.PermissionDenied,
 			"the node says that it stands in region %.128q, and its certificate is %s; make node.locality.region the same, or give it a certificate for that region", string(region), who)
 	}
-	if node.GetId() != who.Name {
+	if !answersTo(node.GetId(), who.Name) {
 		return s.turnAway(refusedName, codes.PermissionDenied,
-			"the node calls itself %.253q, and its certificate is %s; make node.id the same, or give it a certificate of its own", node.GetId(), who)
+			"the node calls itself %.253q, and its certificate is %s; make node.id the same or begin it with that name and a dot, or give it a certificate of its own", node.GetId(), who)
 	}
 	return nil
+}
+
+// answersTo reports whether a node may call itself so. Gateways that share a
+// certificate, as the pods of a Deployment do, add a dot and a name of their own.
+func answersTo(id, name string) bool {
+	return id == name || strings.HasPrefix(id, name+".")
 }
 
 // sayAgain is how often a refusal for one reason is logged; all are counted.

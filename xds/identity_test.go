@@ -180,3 +180,16 @@ func TestARefusedLocalResourceStays(t *testing.T) {
 		}
 	})
 }
+
+// Pods that share a certificate have names of their own under its name, and
+// nobody else's.
+func TestAnswersTo(t *testing.T) {
+	for id, want := range map[string]bool{
+		"gateways": true, "gateways.meridian-gateway-7d4-x2x": true,
+		"gateways-2": false, "gatewaysx": false, "gateway": false, "": false, ".gateways": false, "other.gateways": false,
+	} {
+		if got := answersTo(id, "gateways"); got != want {
+			t.Errorf("%q answers to the certificate of gateways: %v", id, got)
+		}
+	}
+}

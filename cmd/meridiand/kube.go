@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/meridian-lb/meridian/api/field"
 	"github.com/meridian-lb/meridian/discovery/kube"
+	"github.com/meridian-lb/meridian/discovery/kube/credentials"
+	"github.com/meridian-lb/meridian/discovery/kube/renew"
 	"github.com/meridian-lb/meridian/geo/steer"
 )
 
@@ -49,8 +52,8 @@ func (c config) hostCluster() (*rest.Config, error) {
 	return nil, nil //nolint:nilnil // none is fine
 }
 
-// clusters watches the host cluster and its members, if there is one, and writes
-// status back.
+// clusters watches the host cluster and its members, if there is one, writes
+// status back, and renews the tokens by which members are watched.
 func (d *daemon) clusters() (func(*steer.Plan), error) {
 	host, err := d.hostCluster()
 	if host == nil || err != nil {
@@ -63,6 +66,13 @@ func (d *daemon) clusters() (func(*steer.Plan), error) {
 	if err != nil {
 		return nil, err
 	}
-	d.tasks = append(d.tasks, i.Run)
+	secrets, err := kubernetes.NewForConfig(credentials.Own(host))
+	if err != nil {
+		return nil, err
+	}
+	tokens := renew.New(renew.Config{
+		Host: secrets, Namespace: d.namespace, Options: credentials.Options{Loopback: d.kubeLoopback}, Log: d.log, Registerer: d.registry,
+	})
+	d.tasks = append(d.tasks, i.Run, tokens.Run)
 	return i.Update, nil
 }

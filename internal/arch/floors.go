@@ -7,11 +7,15 @@ func Floors() []Floor {
 		{Path: "fleet", Level: 1, Pure: true},
 
 		{Path: "geo/steer", Level: 2, Pure: true, MayImport: []string{"fleet"}},
+		{Path: "geo/clouds", Level: 2, Pure: true, MayImport: []string{"fleet"}},
 		{Path: "health", Level: 2, Pure: true, MayImport: []string{"fleet"}},
 		// The outside forms lean on each other: a fact carries objects, the admin
 		// API carries facts.
 		{Path: "api/...", Level: 2, MayImport: []string{"fleet", "api/..."}},
 		{Path: "trust", Level: 2, PureFiles: []string{"identity.go"}, MayImport: []string{"fleet"}},
+
+		// The files of an installation, carried along by programs.
+		{Path: "deploy", Level: 2},
 
 		{Path: "hub", Level: 3, PureFiles: []string{"book.go", "build.go", "ledger.go", "policy.go", "route.go", "service.go", "subject.go", "world.go"}, MayImport: []string{"fleet", "geo/steer", "health", "api/..."}},
 		// geo/steer is for writing the decision back into object status.
@@ -29,6 +33,7 @@ func Floors() []Floor {
 		// Only tests: the whole edge against a real Envoy.
 		{Path: "xds/e2e_test", Level: 3, MayImport: []string{"fleet", "geo/steer", "trust", "xds", "xds/resource", "xds/render", "xds/bootstrap"}},
 		{Path: "placement", Level: 3, PureFiles: []string{"divide.go"}, MayImport: []string{"fleet", "geo/steer"}},
+		{Path: "install", Level: 3, PureFiles: []string{"member.go", "object.go", "place.go"}, MayImport: []string{"fleet", "geo/clouds", "api/...", "trust", "deploy"}},
 		{Path: "admin", Level: 3, MayImport: []string{"fleet", "geo/steer", "api/...", "trust"}},
 
 		// Test support stands beside the floors and sees everything below it;
@@ -37,6 +42,7 @@ func Floors() []Floor {
 		{Path: "internal/lab/...", Level: 4, Support: true, MayImport: []string{"..."}},
 		{Path: "internal/scenario/...", Level: 4, Support: true, MayImport: []string{"..."}},
 
+		{Path: "deploy/render", Level: 5, MayImport: []string{"install"}},
 		{Path: "cmd/...", Level: 5, MayImport: []string{"..."}},
 		{Path: "bench/...", Level: 5, MayImport: []string{"..."}},
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/meridian-lb/meridian/internal/lab/envoybin"
+	"github.com/meridian-lb/meridian/internal/lab/helmbin"
 	"github.com/meridian-lb/meridian/internal/lab/kubebin"
 	"github.com/meridian-lb/meridian/internal/lab/toolbox"
 )
@@ -49,6 +50,20 @@ func Kube(tb testing.TB) kubebin.Programs {
 		tb.Skip("needs a real Kubernetes control plane; skipped by -short")
 	}
 	found, err := kubebin.Ensure(tb.Context(), os.Stderr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return found
+}
+
+// Helm returns the path of a helm command, building it when there is none: run
+// "make helm" before. Like Envoy, it skips under -short only.
+func Helm(tb testing.TB) string {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs helm; skipped by -short")
+	}
+	found, err := helmbin.Ensure(tb.Context(), os.Stderr)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -29,7 +29,16 @@ func secureExample() Config {
 	return c
 }
 
-// The examples that operators read are what this package writes.
+// chart is what the Helm chart's gateways start with. Its words that end in
+// ".placeholder" are replaced by the chart, and Envoy's own flags say who each is.
+func chart() Config {
+	return Config{
+		ID: "gateways", Region: "region.placeholder", Network: "network.placeholder", Domain: "domain.placeholder",
+		Identity: "/etc/meridian/identity", XDS: []HostPort{{Host: "xds.placeholder", Port: 18000}},
+	}
+}
+
+// The examples that operators read, and the chart's files, are what this package writes.
 func TestExamples(t *testing.T) {
 	examples := map[string][]byte{}
 	add := func(name string, body []byte, err error) {
@@ -47,7 +56,13 @@ func TestExamples(t *testing.T) {
 	for name, body := range files {
 		add("mtls/"+name, body, err)
 	}
-	if len(examples) != 4 {
+	body, err = YAML(chart())
+	add("../helm/meridian/files/envoy/bootstrap.yaml", body, err)
+	files, err = Secrets(chart())
+	for name, body := range files {
+		add("../helm/meridian/files/envoy/"+name, body, err)
+	}
+	if len(examples) != 7 {
 		t.Errorf("%d files, %v", len(examples), err)
 	}
 	for name, body := range examples {

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/meridian-lb/meridian/install"
+	"github.com/meridian-lb/meridian/internal/lab"
+	"github.com/meridian-lb/meridian/internal/lab/cluster"
+)
+
+// twoClusters starts two real API servers and writes a kubeconfig with both.
+func twoClusters(t *testing.T) (kubeconfig string) {
+	t.Helper()
+	programs := lab.Kube(t)
+	group := lab.NewGroup(context.WithoutCancel(t.Context()))
+	t.Cleanup(func() {
+		if err := group.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	all := clientcmdapi.NewConfig()
+	for name, addr := range map[string]string{"eu": "127.1.7.1", "us": "127.1.7.2"} {
+		c, err := cluster.Start(t.Context(), group, cluster.Config{Name: name, Addr: netip.MustParseAddr(addr), Dir: t.TempDir(), Programs: programs, NoControllers: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, err := clientcmd.Load(c.Kubeconfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Clusters[name], all.AuthInfos[name] = one.Clusters[name], one.AuthInfos["admin"]
+		all.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
+	}
+	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*all, kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
+}
+
+// The commands, as a person types them, on real API servers.
+func TestInitJoinCheckUnjoin(t *testing.T) {
+	kubeconfig := twoClusters(t)
+	run := func(want string, args ...string) string {
+		t.Helper()
+		out, err := meridian(t, append(args, "--kubeconfig", kubeconfig)...)
+		if err != nil {
+			out += sentence(err)
+		}
+		if !strings.Contains(out, want) {
+			t.Errorf("meridian %s: no %q in:\n%s", strings.Join(args, " "), want, out)
+		}
+		return out
+	}
+	run(`no context "nowhere"; it has eu, us`, "init", "--context", "nowhere")
+	run("name the region with --region", "init", "--context", "eu")
+	run("nothing is installed here", "check", "--context", "eu")
+	run("only --dry-run does", "init", "--context", "eu", "-o", "yaml")
+	run("kind: StatefulSet", "init", "--context", "eu", "--region", "europe-west1", "--dry-run")
+	run("does not match pattern", "init", "--context", "eu", "--region", "europe-west1", "--set", "network=No_Label")
+	run("31 created", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
+	run("0 created, 0 changed, 31 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
+	run("1 created, 0 changed, 31 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1",
+		"--domain", "shop.example.com", "--nameserver", "ns1.shop.example.com=192.0.2.53")
+	run("Secret meridian-system/meridian-ca created", "init", "--context", "us", "--region", "us-east1", "--share-with", "eu", "--peer", "192.0.2.60:17443")
+
+	run(`no cloud has a region "lab"`, "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "lab")
+	run("is no place on earth", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "lab", "--place", "95,1")
+	run("your own machine", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1")
+	run("\"meridian.dev/member\": \"us-1\"", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1", "--api-server", "https://127.1.7.2:6443", "--dry-run", "-o", "json")
+	run("us-1 is a member", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1", "--gateway", "192.0.2.20:8080", "--api-server", "https://127.1.7.2:6443")
+
+	out, err := meridian(t, "check", "--context", "eu", "-o", "json", "--kubeconfig", kubeconfig)
+	if err == nil || !strings.Contains(err.Error(), "wrong with the installation in eu") {
+		t.Errorf("check is content: %v", err)
+	}
+	var report install.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Faults() == 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	run("kind: ClusterRole", "unjoin", "us-1", "--context", "us", "--host-context", "eu", "--dry-run")
+	run("--force", "unjoin", "us-1", "--host-context", "eu")
+	run("us-1 is no member any more", "unjoin", "us-1", "--context", "us", "--host-context", "eu", "--grace", "0s")
+	run("no cluster has joined yet", "check", "--context", "eu")
+}
+
+func TestContextsAreCompleted(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	err := os.WriteFile(file, []byte("apiVersion: v1\nkind: Config\ncontexts: [{name: b, context: {}}, {name: a, context: {}}]\n"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := meridian(t, "__complete", "join", "x", "--kubeconfig", file, "--host-context", "")
+	if lines := strings.Split(out, "\n"); err != nil || !slices.Equal(lines[:2], []string{"a", "b"}) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

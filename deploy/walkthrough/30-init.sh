@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs the host, then daemons and gateways of the other regions under its authority.
+# shellcheck source-path=SCRIPTDIR source=00-settings.sh
+source "$(dirname "$0")/00-settings.sh"
+need kubectl "$MERIDIAN"
+
+images=(--set "meridiand.image.repository=$IMAGE_REGISTRY/meridiand" --set "meridiand.image.tag=$IMAGE_TAG" --set meridiand.peersService.enabled=true)
+
+say "host $HOST"
+"$MERIDIAN" init --context "$(context "$HOST")" --region "${REGION[$HOST]}" --network "$HOST" "${images[@]}"
+
+peer=$(address "$HOST" meridiand-public)
+others=()
+for m in $MEMBERS; do
+  [[ "$m" != "$HOST" ]] || continue
+  say "region ${REGION[$m]}"
+  "$MERIDIAN" init --context "$(context "$m")" --region "${REGION[$m]}" --network "$m" "${images[@]}" \
+    --share-with "$(context "$HOST")" --peer "$peer:17443"
+  others+=(--peer "$(address "$m" meridiand-public):17443")
+done
+
+say "host $HOST follows the others, and serves $DOMAIN"
+"$MERIDIAN" init --context "$(context "$HOST")" --region "${REGION[$HOST]}" --network "$HOST" "${images[@]}" "${others[@]}" \
+  --domain "$DOMAIN" --nameserver "ns1.$DOMAIN=$(address "$HOST" meridian-dns)"

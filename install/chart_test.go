@@ -1,0 +1,169 @@
+package install
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/meridian-lb/meridian/internal/lab"
+)
+
+const chart = "../deploy/helm/meridian"
+
+// everything turns on what is off by default, so that every template is looked at.
+func everything() map[string]any {
+	return map[string]any{
+		"region": "europe-west1", "network": "eu-1", "createNamespace": true,
+		"meridiand": map[string]any{
+			"member": "eu-1", "peers": []any{"192.0.2.60:17443"}, "priorityClassName": "system-cluster-critical",
+			"peersService": map[string]any{"enabled": true, "loadBalancerIP": "192.0.2.60"},
+			"persistence":  map[string]any{"storageClass": "fast"},
+			"nodeSelector": map[string]any{"pool": "edge"},
+			"extraArgs":    []any{"--nsid=eu"},
+		},
+		"gateway":       map[string]any{"autoscaling": map[string]any{"enabled": false}, "service": map[string]any{"loadBalancerSourceRanges": []any{"192.0.2.0/24"}}},
+		"dns":           map[string]any{"service": map[string]any{"split": true, "loadBalancerIP": "192.0.2.53"}},
+		"tlsNamespaces": []any{"shop"},
+		"ingressClass":  map[string]any{"default": true},
+		"networkPolicy": map[string]any{"peersFrom": []any{map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.0/24"}}}},
+	}
+}
+
+// The plain manifests are the chart's, rendered anew by make generate.
+func TestManifestsAreTheChart(t *testing.T) {
+	objects, err := Render(Namespace, map[string]any{"region": "europe-west1", "network": "eu-1", "createNamespace": true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := WriteYAML(&b, []Part{{Where: "host cluster", Objects: objects}}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../deploy/manifests/meridian.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, body, _ := strings.Cut(string(got), "---\n"); body != strings.TrimPrefix(b.String(), "---\n") {
+		t.Error("deploy/manifests/meridian.yaml is not what the chart renders; run: make generate")
+	}
+}
+
+// The chart carries the CRDs as they were generated.
+func TestChartCarriesTheCRDs(t *testing.T) {
+	files, err := filepath.Glob("../deploy/crds/*.yaml")
+	if err != nil || len(files) != 3 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		want, err1 := os.ReadFile(f)
+		got, err2 := os.ReadFile(filepath.Join(chart, "files/crds", filepath.Base(f)))
+		if err1 != nil || err2 != nil || !bytes.Equal(want, got) {
+			t.Errorf("%s in the chart is not the generated one (%v %v); run: make generate", filepath.Base(f), err1, err2)
+		}
+	}
+}
+
+// helm and this package make the same objects of the same values, and helm has
+// nothing against the chart.
+func TestHelmAgrees(t *testing.T) {
+	helm := lab.Helm(t)
+	run := func(args ...string) (string, string, error) {
+		cmd := exec.CommandContext(t.Context(), helm, args...)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		err := cmd.Run()
+		return out.String(), errs.String(), err
+	}
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	f, err := os.Create(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteYAML(f, []Part{{Where: "values", Objects: []*unstructured.Unstructured{{Object: everything()}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, errs, err := run("lint", "--strict", chart, "-f", values); err != nil {
+		t.Errorf("helm lint: %v\n%s%s", err, out, errs)
+	}
+	out, errs, err := run("template", "meridian", chart, "-n", Namespace, "-f", values)
+	if err != nil {
+		t.Fatalf("helm template: %v\n%s", err, errs)
+	}
+	theirs, err := decode([]byte(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sortObjects(theirs)
+	ours, err := Render(Namespace, everything())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a, b bytes.Buffer
+	if err := WriteYAML(&a, []Part{{Objects: theirs}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteYAML(&b, []Part{{Objects: ours}}); err != nil {
+		t.Fatal(err)
+	}
+	// They differ in who manages the objects, and in nothing else.
+	if got, want := strings.ReplaceAll(a.String(), labelManagedBy+": Helm", labelManagedBy+": "+manager), b.String(); got != want {
+		t.Error("helm template and Render differ")
+	}
+	for what, args := range map[string][]string{
+		"region is required":                 {},
+		"does not match pattern":             {"--set", "region=No_Label"},
+		"additional properties 'x' not":      {"--set", "region=a,gateway.x=1"},
+		"at '/meridiand/replicas': minimum:": {"--set", "region=a,meridiand.replicas=0"},
+	} {
+		if _, errs, err := run(append([]string{"template", "meridian", chart}, args...)...); err == nil || !strings.Contains(errs, what) {
+			t.Errorf("helm template %v: %v, want %q in\n%s", args, err, what, errs)
+		}
+	}
+}
+
+// Every container is as locked up as Pod Security's "restricted" asks, and says what it needs.
+func TestContainersAreLockedUp(t *testing.T) {
+	objects, err := Render(Namespace, everything())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, o := range objects {
+		containers, found, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		if !found {
+			continue
+		}
+		if root, _, _ := unstructured.NestedBool(o.Object, "spec", "template", "spec", "securityContext", "runAsNonRoot"); !root {
+			t.Errorf("%s may run as root", name(o))
+		}
+		for _, c := range containers {
+			seen++
+			m := c.(map[string]any)
+			readOnly, _, _ := unstructured.NestedBool(m, "securityContext", "readOnlyRootFilesystem")
+			escalate, said, _ := unstructured.NestedBool(m, "securityContext", "allowPrivilegeEscalation")
+			drop, _, _ := unstructured.NestedStringSlice(m, "securityContext", "capabilities", "drop")
+			_, limits, _ := unstructured.NestedMap(m, "resources", "limits")
+			if !readOnly || escalate || !said || !slices.Equal(drop, []string{"ALL"}) || !limits || m["readinessProbe"] == nil {
+				t.Errorf("%s: container %v is not locked up", name(o), m["name"])
+			}
+			ports, _, _ := unstructured.NestedSlice(m, "ports")
+			for _, p := range ports {
+				if n, _, _ := unstructured.NestedInt64(p.(map[string]any), "containerPort"); n < 1024 {
+					t.Errorf("%s listens on %d, which needs a privilege", name(o), n)
+				}
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d containers", seen)
+	}
+}

@@ -1,0 +1,244 @@
+package install
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/meridian-lb/meridian/trust"
+)
+
+// workloads looks whether the daemons and gateways run.
+func (k *check) workloads(ctx context.Context) error {
+	found := 0
+	for resource, kind := range map[string]string{"statefulsets": "StatefulSet", "deployments": "Deployment"} {
+		list, err := k.list(ctx, schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: resource})
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			o := &list[i]
+			found++
+			o.SetKind(kind)
+			want, _, _ := unstructured.NestedInt64(o.Object, "spec", "replicas")
+			ready, _, _ := unstructured.NestedInt64(o.Object, "status", "readyReplicas")
+			if ready < want {
+				k.report.add(Fault, name(o), fmt.Sprintf("%d of %d pods are ready%s", ready, want, k.why(ctx, o)),
+					fmt.Sprintf("kubectl -n %s describe pods -l app.kubernetes.io/name=%s; kubectl -n %s logs %s/%s", k.Namespace, o.GetName(), k.Namespace, strings.ToLower(kind), o.GetName()))
+				continue
+			}
+			k.report.add(Fine, name(o), fmt.Sprintf("%d of %d pods are ready", ready, want), "")
+		}
+	}
+	if found == 0 {
+		k.report.add(Fault, "Namespace "+k.Namespace, "neither daemons nor gateways are installed in it", "run \"meridian init\"")
+	}
+	return nil
+}
+
+// why is what the first pod that is not ready says of itself, if anything.
+func (k *check) why(ctx context.Context, o *unstructured.Unstructured) string {
+	pods, err := k.host.kube.CoreV1().Pods(k.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + o.GetName()})
+	if err != nil {
+		return ""
+	}
+	if len(pods.Items) == 0 {
+		return ", and there are no pods"
+	}
+	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	for _, p := range pods.Items {
+		for _, s := range p.Status.ContainerStatuses {
+			if w := s.State.Waiting; w != nil {
+				return fmt.Sprintf("; %s: %s %s", p.Name, w.Reason, w.Message)
+			}
+		}
+		for _, c := range p.Status.Conditions {
+			if c.Status == corev1.ConditionFalse && c.Message != "" {
+				return fmt.Sprintf("; %s: %s", p.Name, c.Message)
+			}
+		}
+	}
+	return ""
+}
+
+// services looks whether the world can reach what it should.
+func (k *check) services(ctx context.Context) error {
+	list, err := k.host.kube.CoreV1().Services(k.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelPartOf + "=" + manager})
+	if err != nil {
+		return k.host.explain("listing Services", err)
+	}
+	for _, s := range list.Items {
+		if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+			continue
+		}
+		about := "Service " + s.Namespace + "/" + s.Name
+		var at []string
+		for _, in := range s.Status.LoadBalancer.Ingress {
+			at = append(at, in.IP+in.Hostname)
+		}
+		switch {
+		case len(at) > 0:
+			k.report.add(Fine, about, "reached at "+strings.Join(at, ", "), "")
+		case k.Now.Sub(s.CreationTimestamp.Time) < slow:
+			k.report.add(Note, about, "it has no address yet", "wait a minute")
+		default:
+			k.report.add(Fault, about, "no load balancer has given it an address", fmt.Sprintf("kubectl -n %s describe service %s; a cluster without load balancers needs one (MetalLB), or type NodePort", s.Namespace, s.Name))
+		}
+	}
+	return nil
+}
+
+// soon is how long before its end a certificate is worth a word.
+const soon = 21 * 24 * time.Hour
+
+// identities looks at every certificate in the Secrets of the installation.
+func (k *check) identities(ctx context.Context) error {
+	names := []string{SecretAuthority, SecretControl, SecretGateway}
+	found, err := k.host.existing(ctx, k.Namespace, names...)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		about := fmt.Sprintf("Secret %s/%s", k.Namespace, n)
+		s := found[n]
+		if s == nil {
+			k.report.add(Fault, about, "it is not there, and pods wait for it", "run \"meridian init\" again")
+			continue
+		}
+		var first *x509.Certificate
+		for _, key := range slices.Sorted(maps.Keys(s.Data)) {
+			if !strings.HasSuffix(key, ".crt") || key == trust.BundleFile && n != SecretAuthority {
+				continue
+			}
+			c, err := leaf(s.Data[key])
+			if err != nil {
+				k.report.add(Fault, about, fmt.Sprintf("%s cannot be read: %v", key, err), "delete the Secret and run \"meridian init\" again")
+				continue
+			}
+			if first == nil || c.NotAfter.Before(first.NotAfter) {
+				first = c
+			}
+		}
+		k.expiry(about, first)
+	}
+	return nil
+}
+
+func (k *check) expiry(about string, c *x509.Certificate) {
+	if c == nil {
+		k.report.add(Fault, about, "it holds no certificate", "delete it and run \"meridian init\" again")
+		return
+	}
+	left := c.NotAfter.Sub(k.Now)
+	switch {
+	case left <= 0:
+		k.report.add(Fault, about, "a certificate expired "+c.NotAfter.UTC().Format(time.DateTime)+" UTC", "run \"meridian init\" again, which renews it")
+	case left < soon:
+		k.report.add(Note, about, fmt.Sprintf("a certificate expires in %d days", int(left.Hours()/24)), "run \"meridian init\" again, which renews it")
+	default:
+		k.report.add(Fine, about, fmt.Sprintf("good for %d days", int(left.Hours()/24)), "")
+	}
+}
+
+// members looks at the credentials by which members are watched.
+func (k *check) members(ctx context.Context) error {
+	list, err := k.host.dynamic.Resource(clustersResource).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil //nolint:nilerr // said by objects and crds
+	}
+	for _, o := range list.Items {
+		ref, _, _ := unstructured.NestedString(o.Object, "spec", "credentialsRef", "name")
+		if ref == "" {
+			continue // described in files
+		}
+		again := fmt.Sprintf("meridian join %s --context CONTEXT", o.GetName())
+		about := fmt.Sprintf("Credentials of %s", o.GetName())
+		found, err := k.host.existing(ctx, k.Namespace, ref)
+		if err != nil {
+			return err
+		}
+		if found[ref] == nil {
+			k.report.add(Fault, about, fmt.Sprintf("the Secret %s/%s is not there", k.Namespace, ref), again)
+			continue
+		}
+		k.token(about, found[ref].Data[kubeconfigKey], again)
+	}
+	return nil
+}
+
+// token looks how long a member's token is good for.
+func (k *check) token(about string, kubeconfig []byte, again string) {
+	cfg, err := clientcmd.Load(kubeconfig)
+	if err != nil || cfg.Contexts[cfg.CurrentContext] == nil || cfg.AuthInfos[cfg.Contexts[cfg.CurrentContext].AuthInfo] == nil {
+		k.report.add(Fault, about, "the Secret holds no kubeconfig under the key "+kubeconfigKey, again)
+		return
+	}
+	bearer := cfg.AuthInfos[cfg.Contexts[cfg.CurrentContext].AuthInfo].Token
+	if bearer == "" {
+		return // a certificate of somebody's own
+	}
+	c, err := readClaims(bearer)
+	end := time.Unix(c.Expires, 0)
+	switch {
+	case err != nil:
+		k.report.add(Note, about, "how long they are good for is not known: "+err.Error(), again)
+	case c.left(k.Now) == 0:
+		k.report.add(Fault, about, "its token expired "+end.UTC().Format(time.DateTime)+" UTC, so the cluster is not watched", again)
+	case c.left(k.Now) < 0.25:
+		k.report.add(Fault, about, fmt.Sprintf("its token expires in %s and was not renewed", end.Sub(k.Now).Round(time.Minute)), again+"; and see why: kubectl -n "+k.Namespace+" logs statefulset/meridiand")
+	default:
+		k.report.add(Fine, about, fmt.Sprintf("good for %s, and renewed before", end.Sub(k.Now).Round(time.Minute)), "")
+	}
+}
+
+// delegated asks the world's DNS whether a zone is delegated to its name servers.
+func (k *check) delegated(ctx context.Context, o *unstructured.Unstructured) {
+	if k.Lookup == nil {
+		return
+	}
+	domain, _, _ := unstructured.NestedString(o.Object, "spec", "domain")
+	if domain == "" {
+		domain = o.GetName()
+	}
+	list, _, _ := unstructured.NestedSlice(o.Object, "spec", "nameservers")
+	var want []string
+	for _, n := range list {
+		if m, ok := n.(map[string]any); ok {
+			want = append(want, strings.ToLower(strings.TrimSuffix(text(m, "name"), ".")))
+		}
+	}
+	about := "Delegation of " + domain
+	remedy := fmt.Sprintf("at the provider of the domain above it, set its NS records to %s", strings.Join(want, ", "))
+	answer, err := k.Lookup(ctx, domain)
+	if err != nil {
+		k.report.add(Fault, about, fmt.Sprintf("the world's DNS knows no name servers of it: %v", err), remedy)
+		return
+	}
+	var got []string
+	for _, ns := range answer {
+		got = append(got, strings.ToLower(strings.TrimSuffix(ns.Host, ".")))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		k.report.add(Fault, about, fmt.Sprintf("its name servers are %s in the world, and %s in Zone %s", strings.Join(got, ", "), strings.Join(want, ", "), o.GetName()), remedy)
+		return
+	}
+	k.report.add(Fine, about, "its name servers are "+strings.Join(got, ", "), "")
+}
+
+// LookupNS asks the resolver of this machine.
+func LookupNS(ctx context.Context, domain string) ([]*net.NS, error) {
+	return net.DefaultResolver.LookupNS(ctx, domain)
+}

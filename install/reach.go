@@ -1,0 +1,134 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// callTimeout bounds every single request.
+const callTimeout = 20 * time.Second
+
+// Reach is an API server, with the rights of whoever runs the command.
+type Reach struct {
+	Name   string // of its context, for people
+	Config *rest.Config
+
+	kube    kubernetes.Interface
+	dynamic dynamic.Interface
+	mapper  *restmapper.DeferredDiscoveryRESTMapper
+}
+
+// Open finds an API server in the user's own kubeconfig, as kubectl does; empty
+// words mean kubectl's defaults. It does not connect yet.
+func Open(kubeconfig, kubeContext string) (*Reach, error) {
+	load := loadKubeconfig(kubeconfig, kubeContext)
+	raw, err := load.RawConfig()
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	if kubeContext != "" && raw.Contexts[kubeContext] == nil {
+		return nil, fmt.Errorf("the kubeconfig has no context %q; it has %s", kubeContext, orNone(ContextNames(kubeconfig)))
+	}
+	cfg, err := load.ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no cluster is chosen: name one with --context, or its file with --kubeconfig: %w", err)
+	}
+	name := kubeContext
+	if name == "" {
+		name = raw.CurrentContext
+	}
+	return NewReach(name, cfg)
+}
+
+// NewReach reaches an API server that is known already.
+func NewReach(name string, cfg *rest.Config) (*Reach, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.UserAgent, cfg.Timeout = "meridian", callTimeout
+	cfg.QPS, cfg.Burst = 50, 100
+	cfg.WarningHandler = rest.NoWarnings{}
+	r := &Reach{Name: name, Config: cfg}
+	var err error
+	if r.kube, err = kubernetes.NewForConfig(cfg); err != nil {
+		return nil, fmt.Errorf("context %s: %w", name, err)
+	}
+	if r.dynamic, err = dynamic.NewForConfig(cfg); err != nil {
+		return nil, fmt.Errorf("context %s: %w", name, err)
+	}
+	r.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(r.kube.Discovery()))
+	return r, nil
+}
+
+// ContextNames lists the contexts of the user's kubeconfig, sorted.
+func ContextNames(kubeconfig string) []string {
+	raw, err := loadKubeconfig(kubeconfig, "").RawConfig()
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for name := range raw.Contexts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func loadKubeconfig(file, kubeContext string) clientcmd.ClientConfig {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = file
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubeContext})
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}
+
+// authority is the certificate that the API server is trusted by, in PEM; empty
+// when it is one that the whole world trusts.
+func (r *Reach) authority() ([]byte, error) {
+	switch {
+	case r.Config.Insecure:
+		return nil, fmt.Errorf("context %s does not check who its API server is (insecure-skip-tls-verify), and the host would not either; give its certificate-authority-data", r.Name)
+	case len(r.Config.CAData) > 0:
+		return r.Config.CAData, nil
+	case r.Config.CAFile != "":
+		return os.ReadFile(r.Config.CAFile)
+	}
+	return nil, nil
+}
+
+// explain turns an error of an API server into a sentence with its remedy. what
+// is that which was tried: "creating Secret a/b".
+func (r *Reach) explain(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var network net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return err
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("%s in %s: you may not; let somebody grant it, or use a context that may: %w", what, r.Name, err)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("%s in %s: its API server does not know you any more; renew the credentials of that context: %w", what, r.Name, err)
+	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s in %s: %s cannot be reached; see whether it runs and whether a network or VPN lies between: %w", what, r.Name, r.Config.Host, err)
+	}
+	return fmt.Errorf("%s in %s: %w", what, r.Name, err)
+}
