@@ -23,8 +23,9 @@ demo: build envoy ## a world on this machine: regions, clusters, Envoys and the 
 	bin/meridian demo
 
 .PHONY: e2e
-e2e: build envoy ## the demo's story from beginning to end, checked at every step
+e2e: build envoy kube ## the demo's story, then an installation on real API servers from beginning to end
 	bin/meridian demo --story
+	$(GO) test -tags e2e -count=1 -timeout 15m -v ./internal/walkthrough
 
 .PHONY: build
 build: ## bin/meridian, bin/meridiand and bin/whereami
@@ -58,7 +59,7 @@ bench: ## how pushes scale: clusters, services, proxies
 lint: $(GOLANGCI) ## format, vet, golangci-lint, and a tidy go.mod
 	@unformatted=$$(gofmt -l .); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:" >&2; echo "$$unformatted" >&2; exit 1; fi
-	$(GO) vet ./...
+	$(GO) vet -tags e2e ./...
 	$(GOLANGCI) run ./...
 	$(GO) mod tidy -diff
 
