@@ -41,6 +41,7 @@ func Floors() []Floor {
 		{Path: "internal/arch", Level: 4},
 		{Path: "internal/lab/...", Level: 4, Support: true, MayImport: []string{"..."}},
 		{Path: "internal/scenario/...", Level: 4, Support: true, MayImport: []string{"..."}},
+		{Path: "internal/walkthrough", Level: 4, Support: true, MayImport: []string{"..."}},
 
 		{Path: "deploy/render", Level: 5, MayImport: []string{"install"}},
 		{Path: "cmd/...", Level: 5, MayImport: []string{"..."}},

@@ -1,0 +1,482 @@
+//go:build e2e
+
+package walkthrough
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// settle waits until the crowd has been served some more.
+func (w *world) settle(c *crowd, n int) {
+	w.t.Helper()
+	goal := c.total() + n
+	w.eventually("the crowd goes on", 60*time.Second, func(context.Context) error {
+		if got := c.total(); got < goal {
+			return fmt.Errorf("%d of %d requests", got, goal)
+		}
+		return nil
+	})
+}
+
+// operator runs a command of the command line on the host's daemon, as its operator.
+func (w *world) operator(args ...string) (string, error) {
+	us := w.site("us")
+	dir := filepath.Join(w.dir, "operator")
+	papers := us.secret("meridian-operator-identity")
+	us.identity(dir, papers["tls.crt"], papers["tls.key"], papers["ca.crt"])
+	return w.run("", filepath.Join(w.bin, "meridian"), append(args, "--server", fmt.Sprintf("%s:%d", us.daemon(), adminPort), "--identity", dir)...)
+}
+
+// says waits until an operator's command prints all the words.
+func (w *world) says(within time.Duration, command string, words ...string) {
+	w.t.Helper()
+	w.eventually("meridian "+command, within, func(context.Context) error {
+		out, err := w.operator(strings.Fields(command)...)
+		if err != nil {
+			return err
+		}
+		for _, word := range words {
+			if !strings.Contains(out, word) {
+				return fmt.Errorf("no %q in\n%s", word, out)
+			}
+		}
+		return nil
+	})
+}
+
+// endpoints waits until the host's daemon knows so many ready endpoints of the workload in a cluster.
+func (w *world) endpoints(s *site, want int, within time.Duration) {
+	w.t.Helper()
+	w.eventually(fmt.Sprintf("%d endpoints in %s", want, s.cluster), within, func(context.Context) error {
+		out, err := w.operator("get", "services", "-o", "json")
+		if err != nil {
+			return err
+		}
+		var list struct {
+			Services []struct {
+				Name     string
+				Backends []struct {
+					Cluster string
+					Ready   int
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &list); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		for _, svc := range list.Services {
+			for _, b := range svc.Backends {
+				if svc.Name == "whereami" && b.Cluster == s.cluster {
+					if b.Ready == want {
+						return nil
+					}
+					return fmt.Errorf("%d are ready", b.Ready)
+				}
+			}
+		}
+		return fmt.Errorf("the service is not known there: %s", out)
+	})
+}
+
+// destroy lets the members go and removes Meridian from every cluster.
+func (w *world) destroy() {
+	for _, name := range []string{"eu", "us"} { // asia has left
+		w.meridian("unjoin", name, "--context", name, "--host-context", "us", "--grace", "0s")
+	}
+	for _, s := range w.sites {
+		s.kubectl("", "delete", "namespace", "meridian-system", "--timeout=60s")
+		s.kubectl("", "delete", "crd", "clusters.meridian.dev", "trafficpolicies.meridian.dev", "zones.meridian.dev", "--ignore-not-found", "--timeout=60s")
+		if out := s.kubectl("", "get", "crd", "-o", "name"); strings.Contains(out, "meridian.dev") {
+			w.t.Errorf("%s still has %s", s.cluster, out)
+		}
+	}
+}
+
+func (s *site) envoyGet(ctx context.Context, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.%d.1:%d%s", s.n, envoyAdmin, path), http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	return string(raw), err
+}
+
+const flip = `apiVersion: v1
+kind: Service
+metadata: {name: flip, labels: {meridian.dev/federate: "true"}}
+spec: {ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: flip-1, labels: {kubernetes.io/service-name: flip}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints: [{addresses: [10.102.3.250], conditions: {ready: true}}]
+`
+
+// latency changes one endpoint of one service in Europe again and again, and
+// looks when each Envoy has it, and what else it was sent.
+func (w *world) latency() {
+	eu := w.site("eu")
+	eu.kubectl(flip, "apply", "-f", "-")
+	dump := func(ctx context.Context, s *site) (string, error) {
+		return s.envoyGet(ctx, "/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=^default/flip/80$")
+	}
+	seen := map[*site]string{}
+	for _, s := range w.sites {
+		w.eventually("the service is known in "+s.cluster, 20*time.Second, func(ctx context.Context) error {
+			got, err := dump(ctx, s)
+			if err == nil && !strings.Contains(got, "load_balancing_weight") {
+				err = fmt.Errorf("it is not there: %.300s", got)
+			}
+			seen[s] = withoutTimes(got)
+			return err
+		})
+	}
+	before := w.updates()
+	const changes = 50
+	var took []time.Duration
+	for i := range changes {
+		list := `{"endpoints":[{"addresses":["10.102.3.250"],"conditions":{"ready":true}}]}`
+		if i%2 == 0 {
+			list = `{"endpoints":[{"addresses":["10.102.3.250"],"conditions":{"ready":true}},{"addresses":["10.102.3.251"],"conditions":{"ready":true}}]}`
+		}
+		if _, err := eu.kube.DiscoveryV1().EndpointSlices("default").Patch(w.ctx, "flip-1", types.MergePatchType, []byte(list), metav1.PatchOptions{}); err != nil {
+			w.t.Fatal(err)
+		}
+		began := time.Now()
+		for _, s := range w.sites { // the slowest decides, so one after the other is as good
+			for deadline := began.Add(20 * time.Second); ; <-time.After(time.Millisecond) {
+				got, err := dump(w.ctx, s)
+				if now := withoutTimes(got); err == nil && now != seen[s] {
+					seen[s] = now
+					break
+				}
+				if time.Now().After(deadline) {
+					w.t.Fatalf("change %d has not reached %s after 20 s: %v %.300s", i, s.cluster, err, got)
+				}
+			}
+			took = append(took, time.Since(began))
+			if late := time.Since(began); late > 200*time.Millisecond {
+				w.t.Logf("change %d at %s was in %s after %v", i, began.UTC().Format("15:04:05.000"), s.cluster, late.Round(time.Millisecond))
+			}
+		}
+	}
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	w.t.Logf("%d changes of one endpoint were in the Envoys of three regions after %v (median), %v (p99), %v (slowest)",
+		changes, took[len(took)/2].Round(time.Millisecond), p99.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+	if p99 > 500*time.Millisecond {
+		w.t.Errorf("p99 is %v, want at most 500 ms", p99)
+	}
+	for s, after := range w.updates() {
+		for name, n := range after {
+			if n != before[s][name] && !strings.Contains(name, "default/flip/80") {
+				w.t.Errorf("%s was sent %d updates of %s", s, n-before[s][name], name)
+			}
+		}
+	}
+}
+
+var times = regexp.MustCompile(`"(last_updated|version_info)": "[^"]*"`)
+
+func withoutTimes(dump string) string { return times.ReplaceAllString(dump, "") }
+
+// updates counts, by region, what each Envoy was sent of what.
+func (w *world) updates() map[string]map[string]int {
+	all := map[string]map[string]int{}
+	for _, s := range w.sites {
+		all[s.cluster] = map[string]int{}
+		text, err := s.envoyGet(w.ctx, "/stats?filter=update_success$")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for line := range strings.Lines(text) {
+			var n int
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			if _, err := fmt.Sscan(value, &n); err == nil {
+				all[s.cluster][name] = n
+			}
+		}
+	}
+	return all
+}
+
+// podsGo scales Europe's workload to nothing and back. What crosses the sea
+// meanwhile crosses it sealed, by relays.
+func (w *world) podsGo(from, to *site) {
+	ctx, hangUp := context.WithCancel(w.ctx)
+	defer hangUp()
+	wire := w.tap(ctx)
+	c := w.crowd(host, true)
+	w.settle(c, 100)
+	from.kubectl("", "scale", "deployment/whereami", "--replicas=0")
+	w.eventually("Europeans are served from America", 30*time.Second, func(ctx context.Context) error { return w.served(ctx, from, to) })
+	w.settle(c, 200)
+	wire.secret(w)
+	from.kubectl("", "scale", "deployment/whereami", "--replicas=2")
+	w.eventually("Europeans are back", 60*time.Second, func(ctx context.Context) error { return w.served(ctx, from, from) })
+	w.settle(c, 100)
+	c.home("Europe's pods were gone")
+}
+
+// serverAway stops an API server for a minute; its pods live.
+func (w *world) serverAway(s *site) {
+	c := w.crowd(host, true)
+	w.settle(c, 50)
+	if err := s.StopAPI(); err != nil {
+		w.t.Fatal(err)
+	}
+	down := time.Now()
+	w.says(20*time.Second, "get sources", "does not answer")
+	for _, x := range w.sites {
+		if err := w.served(w.ctx, x, x); err != nil {
+			w.t.Error(err)
+		}
+	}
+	<-time.After(time.Minute - time.Since(down)) // what is shown is a minute
+	if err := s.StartAPI(w.ctx); err != nil {
+		w.t.Fatal(err)
+	}
+	w.fresh(s)
+	w.settle(c, 50)
+	c.home("an API server was away for a minute")
+}
+
+// fresh waits until the host's daemon is in touch with a member again.
+func (w *world) fresh(s *site) {
+	w.t.Helper()
+	w.eventually(s.cluster+" is in touch", 60*time.Second, func(context.Context) error {
+		out, err := w.operator("get", "sources")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, "/kube/"+s.cluster+" ") && strings.Contains(line, "fresh") {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s", out)
+	})
+}
+
+// serverOlder puts a cluster back to where it was; what happens afterwards must be seen.
+func (w *world) serverOlder(s *site) {
+	c := w.crowd(host, true)
+	was, err := s.Backup()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.kubectl("", "scale", "deployment/whereami", "--replicas=3")
+	w.endpoints(s, 3, 2*time.Minute) // the controllers have not forgotten that the API server was away
+	if err := s.Restore(w.ctx, was); err != nil {
+		w.t.Fatal(err)
+	}
+	w.fresh(s)
+	w.endpoints(s, 2, 60*time.Second)
+	s.kubectl("", "scale", "deployment/whereami", "--replicas=4")
+	w.endpoints(s, 4, 60*time.Second)
+	s.kubectl("", "scale", "deployment/whereami", "--replicas=2")
+	w.endpoints(s, 2, 60*time.Second)
+	w.settle(c, 50)
+	c.home("an API server came back older")
+}
+
+// daemonRestarts kills the host's daemon while another cluster's API server is dead.
+func (w *world) daemonRestarts(s, dead *site) {
+	c := w.crowd(host, true)
+	w.settle(c, 50)
+	if err := dead.StopAPI(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.says(20*time.Second, "get sources", "does not answer")
+	if err := s.meridiand.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.settle(c, 100)
+	s.startDaemon()
+	w.endpoints(dead, 2, 30*time.Second) // as on disk
+	w.settle(c, 100)
+	if err := dead.StartAPI(w.ctx); err != nil {
+		w.t.Fatal(err)
+	}
+	w.fresh(dead)
+	w.endpoints(dead, 2, 30*time.Second)
+	w.settle(c, 50)
+	c.home("the daemon was killed while an API server was dead")
+}
+
+// rotate takes the member's account away, and joins again.
+func (w *world) rotate(s *site) {
+	c := w.crowd(host, true)
+	s.kubectl("", "delete", "serviceaccount", "meridian", "-n", "meridian-system")
+	w.says(60*time.Second, "get sources", "(401)")
+	w.settle(c, 50)
+	w.meridian("join", s.cluster, "--context", s.cluster, "--host-context", "us", "--gateway", s.front().String(),
+		"--endpoint-network", s.pods(0).String(), "--endpoint-network", s.pods(1).String())
+	w.fresh(s)
+	s.kubectl("", "scale", "deployment/whereami", "--replicas=3")
+	w.endpoints(s, 3, 30*time.Second)
+	s.kubectl("", "scale", "deployment/whereami", "--replicas=2")
+	w.endpoints(s, 2, 30*time.Second)
+	w.settle(c, 50)
+	c.home("credentials were revoked and given anew")
+}
+
+// gatewayDies kills a front door: whoever asks DNS is sent elsewhere.
+func (w *world) gatewayDies(s, next *site) {
+	if err := s.gateway.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	took := w.eventually("DNS leaves", 20*time.Second, func(ctx context.Context) error { return w.served(ctx, s, next) })
+	w.t.Logf("%s are sent to %s %.1f s after their gateway died", s.people, next.name, took.Seconds())
+	s.startEnvoy()
+	took = w.eventually("home again", 30*time.Second, func(ctx context.Context) error { return w.served(ctx, s, s) })
+	w.t.Logf("and home %.1f s after it is back", took.Seconds())
+}
+
+// leave lets a cluster go while it is in use.
+func (w *world) leave(s *site) {
+	c := w.crowd(host, true)
+	w.settle(c, 100)
+	w.meridian("unjoin", s.cluster, "--context", s.cluster, "--host-context", "us", "--grace", "5s")
+	w.eventually("its users are served elsewhere", 20*time.Second, func(ctx context.Context) error {
+		u := s.newUser(nil)
+		defer u.client.CloseIdleConnections()
+		addr, h, err := u.visit(ctx, host, "/")
+		if err == nil && (addr == s.front() || h.Region == string(s.name)) {
+			err = fmt.Errorf("%s are at %v, in %s", s.people, addr, h.Region)
+		}
+		return err
+	})
+	w.settle(c, 200)
+	c.home("a cluster left")
+	if out := w.site("us").kubectl("", "get", "clusters.meridian.dev", "-o", "name"); strings.Contains(out, "/"+s.cluster) {
+		w.t.Errorf("it is still there: %s", out)
+	}
+	if out, err := w.run("", w.programs.Kubectl, "--context", s.cluster, "get", "serviceaccount", "meridian", "-n", "meridian-system"); err == nil {
+		w.t.Errorf("its account is still there: %s", out)
+	}
+}
+
+// faults puts wrong objects beside the good ones: each is told to its author, and
+// nothing else is disturbed.
+func (w *world) faults() {
+	c := w.crowd(host, true)
+	us, eu := w.site("us"), w.site("eu")
+	refused := func(s *site, object, want string) {
+		w.t.Helper()
+		if out, err := w.run(object, w.programs.Kubectl, "--context", s.cluster, "apply", "-f", "-"); err == nil || !strings.Contains(out, want) {
+			w.t.Errorf("%s: %v, want %q in\n%s", object, err, want, out)
+		}
+	}
+	refused(us, `{apiVersion: meridian.dev/v1alpha1, kind: TrafficPolicy, metadata: {name: bad}, spec: {strategy: fastest}}`, "Unsupported value")
+	refused(us, `{apiVersion: meridian.dev/v1alpha1, kind: Cluster, metadata: {name: bad}, spec: {region: mars, place: {lat: "91", lon: "0"}}}`, "lat must lie between")
+
+	us.kubectl("", "create", "namespace", "other-team")
+	us.kubectl(`apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: sneaky, namespace: other-team}
+spec:
+  ingressClassName: meridian
+  rules:
+  - host: www.shop.example.com
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: evil, port: {number: 80}}}}]}
+`, "apply", "-f", "-")
+	cluster := func(name, kubeconfig string) {
+		us.kubectl(fmt.Sprintf(`{apiVersion: v1, kind: Secret, metadata: {name: %[1]s, namespace: meridian-system}, stringData: {kubeconfig: %[2]q}}
+---
+{apiVersion: meridian.dev/v1alpha1, kind: Cluster, metadata: {name: %[1]s}, spec: {region: mars, place: {lat: "10", lon: "10"}, credentialsRef: {name: %[1]s}}}
+`, name, kubeconfig), "apply", "-f", "-")
+	}
+	good := func(auth string, server string) string {
+		return fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"x","contexts":[{"name":"x","context":{"cluster":"x","user":"x"}}],"clusters":[{"name":"x","cluster":%s}],"users":[{"name":"x","user":%s}]}`, server, auth)
+	}
+	other := fmt.Sprintf(`{"server":"https://%s","certificate-authority-data":%q}`, eu.Addr(), caOf(w, us))
+	own := fmt.Sprintf(`{"server":"https://%s","certificate-authority-data":%q}`, eu.Addr(), caOf(w, eu))
+	cluster("exec-plugin", good(`{"exec":{"apiVersion":"client.authentication.k8s.io/v1","command":"/bin/sh","interactiveMode":"Never"}}`, own))
+	cluster("wrong-ca", good(`{"token":"x"}`, other))
+	cluster("expired-token", good(`{"token":"expired"}`, own))
+
+	eu.kubectl(`apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: flip-2, labels: {kubernetes.io/service-name: flip}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints: [{addresses: [10.101.0.1], conditions: {ready: true}}]
+`, "apply", "-f", "-")
+
+	w.says(60*time.Second, "get problems", "HostConflict", "ServiceNotFound", "nobody", "AddressNotAllowed", "10.101.0.1")
+	w.says(30*time.Second, "get sources", "(401)")
+	said := func(name, want string) {
+		w.t.Helper()
+		w.eventually("Cluster "+name+" says why", 30*time.Second, func(context.Context) error {
+			out := us.kubectl("", "get", "clusters.meridian.dev", name, "-o", "jsonpath={.status.conditions[*].message}")
+			if !strings.Contains(out, want) {
+				return fmt.Errorf("no %q in %q", want, out)
+			}
+			return nil
+		})
+	}
+	said("exec-plugin", "exec")
+	said("wrong-ca", "certificate signed by unknown authority")
+	said("expired-token", "401")
+	w.eventually("the conflict is an event of its Ingress", 30*time.Second, func(context.Context) error {
+		out := us.kubectl("", "get", "events", "-n", "other-team", "-o", "jsonpath={.items[*].message}")
+		if !strings.Contains(out, "belongs to namespace") {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
+	for _, x := range w.sites {
+		if err := w.served(w.ctx, x, x); err != nil {
+			w.t.Error(err)
+		}
+	}
+	us.kubectl("", "delete", "clusters.meridian.dev", "exec-plugin", "wrong-ca", "expired-token")
+	us.kubectl("", "delete", "namespace", "other-team", "--wait=false")
+	eu.kubectl("", "delete", "endpointslice", "flip-2")
+	w.settle(c, 50)
+	c.home("wrong objects lay about")
+}
+
+func caOf(w *world, s *site) string {
+	w.t.Helper()
+	out, err := w.run("", w.programs.Kubectl, "config", "view", "--raw", "-o", fmt.Sprintf(`jsonpath={.clusters[?(@.name==%q)].cluster.certificate-authority-data}`, s.cluster))
+	if err != nil || out == "" {
+		w.t.Fatalf("the CA of %s: %q %v", s.cluster, out, err)
+	}
+	return out
+}
+
+// accepted: no Envoy has refused anything it was sent, from beginning to end.
+func (w *world) accepted() {
+	for _, s := range w.sites {
+		text, err := s.envoyGet(w.ctx, "/stats?filter=update_rejected")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for line := range strings.Lines(text) {
+			if !strings.HasSuffix(strings.TrimSpace(line), ": 0") {
+				w.t.Errorf("%s: %s", s.cluster, line)
+			}
+		}
+	}
+}
