@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	adminv1 "github.com/meridian-lb/meridian/api/admin/v1"
+	"github.com/meridian-lb/meridian/internal/lab"
 )
 
 const shopFiles = `apiVersion: meridian.dev/v1alpha1
@@ -64,8 +64,7 @@ spec:
 // address that nobody else is likely to look for one on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	host := netip.AddrFrom4([4]byte{127, byte(128 + rand.IntN(100)), byte(rand.IntN(256)), byte(1 + rand.IntN(250))})
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", netip.AddrPortFrom(host, 0).String())
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", netip.AddrPortFrom(lab.Loopback(), 0).String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
@@ -46,6 +48,12 @@ func TCPReady(addr string) func(context.Context) error {
 		}
 		return conn.Close()
 	}
+}
+
+// Loopback returns a loopback address that no other test is likely to use at this
+// moment, for servers whose ports are fixed.
+func Loopback() netip.Addr {
+	return netip.AddrFrom4([4]byte{127, byte(128 + rand.IntN(100)), byte(rand.IntN(256)), byte(1 + rand.IntN(250))})
 }
 
 // FreePort returns a TCP and UDP port of the loopback address host ("127.0.0.1")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +33,7 @@ func aMember(t *testing.T) (*cluster.Cluster, kubernetes.Interface) {
 			t.Error(err)
 		}
 	})
-	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: "eu-1", Addr: netip.MustParseAddr("127.1.8.1"), Dir: t.TempDir(), Programs: programs, NoControllers: true})
+	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: "eu-1", Addr: lab.Loopback(), Dir: t.TempDir(), Programs: programs, NoControllers: true})
 	if err != nil {
 		t.Fatal(err)
 	}
