@@ -140,7 +140,7 @@ type crowd struct {
 
 const every = 50 * time.Millisecond // between two requests of one user
 
-// crowd starts users everywhere; forget says that nobody remembers an address.
+// crowd starts users everywhere; remember says that some keep the address they were given first.
 func (w *world) crowd(host string, remember bool) *crowd {
 	ctx, stop := context.WithCancel(w.ctx)
 	c := &crowd{t: w.t, stop: stop, served: map[string]map[string]int{}}
@@ -194,13 +194,6 @@ func (c *crowd) note(u *user, h heard, err error) {
 		c.served[u.cluster] = map[string]int{}
 	}
 	c.served[u.cluster][h.Region]++
-}
-
-// count is how many requests of a region's users another one has answered.
-func (c *crowd) count(users string, by string) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.served[users][by]
 }
 
 func (c *crowd) total() int {
