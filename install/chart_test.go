@@ -29,6 +29,7 @@ func everything() map[string]any {
 		},
 		"gateway":       map[string]any{"autoscaling": map[string]any{"enabled": false}, "service": map[string]any{"loadBalancerSourceRanges": []any{"192.0.2.0/24"}}},
 		"dns":           map[string]any{"service": map[string]any{"split": true, "loadBalancerIP": "192.0.2.53"}},
+		"renew":         map[string]any{"priorityClassName": "system-cluster-critical", "nodeSelector": map[string]any{"pool": "edge"}, "podAnnotations": map[string]any{"a": "b"}},
 		"tlsNamespaces": []any{"shop"},
 		"ingressClass":  map[string]any{"default": true},
 		"networkPolicy": map[string]any{"peersFrom": []any{map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.0/24"}}}},
@@ -123,6 +124,7 @@ func TestHelmAgrees(t *testing.T) {
 		"does not match pattern":             {"--set", "region=No_Label"},
 		"additional properties 'x' not":      {"--set", "region=a,gateway.x=1"},
 		"at '/meridiand/replicas': minimum:": {"--set", "region=a,meridiand.replicas=0"},
+		"at '/renew/schedule': minLength:":   {"--set", "region=a,renew.schedule="},
 	} {
 		if _, errs, err := run(append([]string{"template", "meridian", chart}, args...)...); err == nil || !strings.Contains(errs, what) {
 			t.Errorf("helm template %v: %v, want %q in\n%s", args, err, what, errs)
@@ -138,11 +140,16 @@ func TestContainersAreLockedUp(t *testing.T) {
 	}
 	seen := 0
 	for _, o := range objects {
-		containers, found, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		pod, found, _ := unstructured.NestedMap(o.Object, "spec", "template", "spec")
+		_, ends, _ := unstructured.NestedMap(o.Object, "spec", "jobTemplate") // so nobody asks whether it is ready
+		if ends {
+			pod, found, _ = unstructured.NestedMap(o.Object, "spec", "jobTemplate", "spec", "template", "spec")
+		}
 		if !found {
 			continue
 		}
-		if root, _, _ := unstructured.NestedBool(o.Object, "spec", "template", "spec", "securityContext", "runAsNonRoot"); !root {
+		containers, _, _ := unstructured.NestedSlice(pod, "containers")
+		if root, _, _ := unstructured.NestedBool(pod, "securityContext", "runAsNonRoot"); !root {
 			t.Errorf("%s may run as root", name(o))
 		}
 		for _, c := range containers {
@@ -152,7 +159,7 @@ func TestContainersAreLockedUp(t *testing.T) {
 			escalate, said, _ := unstructured.NestedBool(m, "securityContext", "allowPrivilegeEscalation")
 			drop, _, _ := unstructured.NestedStringSlice(m, "securityContext", "capabilities", "drop")
 			_, limits, _ := unstructured.NestedMap(m, "resources", "limits")
-			if !readOnly || escalate || !said || !slices.Equal(drop, []string{"ALL"}) || !limits || m["readinessProbe"] == nil {
+			if !readOnly || escalate || !said || !slices.Equal(drop, []string{"ALL"}) || !limits || (m["readinessProbe"] == nil) != ends {
 				t.Errorf("%s: container %v is not locked up", name(o), m["name"])
 			}
 			ports, _, _ := unstructured.NestedSlice(m, "ports")
@@ -163,7 +170,7 @@ func TestContainersAreLockedUp(t *testing.T) {
 			}
 		}
 	}
-	if seen != 2 {
+	if seen != 3 {
 		t.Errorf("%d containers", seen)
 	}
 }

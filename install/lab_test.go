@@ -328,7 +328,12 @@ func checks(t *testing.T, host *Reach) {
 	says(now, Fine, SecretControl, "good for 8")
 
 	later := report(Checking{Now: time.Now().Add(75 * 24 * time.Hour)})
-	says(later, Note, SecretControl, "expires in 14 days")
+	says(later, Note, SecretControl, "meridiand-0.crt expires in 14 days")
+	for _, f := range later.Findings {
+		if strings.Contains(f.About, SecretControl) && !strings.Contains(f.Remedy, "meridian certs renew --context host") {
+			t.Errorf("the remedy is %q", f.Remedy)
+		}
+	}
 	says(later, Fault, "Credentials of us-1", "expired")
 	says(later, Fault, "Service "+Namespace+"/meridian-gateway", "no load balancer")
 	says(later, Fault, "Cluster us-1", "no daemon has looked at it")
