@@ -68,9 +68,9 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 	run("only --dry-run does", "init", "--context", "eu", "-o", "yaml")
 	run("kind: StatefulSet", "init", "--context", "eu", "--region", "europe-west1", "--dry-run")
 	run("does not match pattern", "init", "--context", "eu", "--region", "europe-west1", "--set", "network=No_Label")
-	run("35 created", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
-	run("0 created, 0 changed, 35 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
-	run("1 created, 0 changed, 35 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1",
+	run("37 created", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
+	run("0 created, 0 changed, 37 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
+	run("1 created, 0 changed, 37 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1",
 		"--domain", "shop.example.com", "--nameserver", "ns1.shop.example.com=192.0.2.53")
 	run("0 to be renewed, 4 good.", "certs", "renew", "--context", "eu", "--dry-run")
 	run("0 renewed, 4 good.", "certs", "renew", "--context", "eu")

@@ -21,6 +21,8 @@ func (c config) checkKube() error {
 		return errors.New("--kube and --kubeconfig both say which cluster is watched; give one of them")
 	case !c.kube && c.kubeconfig == "" && c.member != "":
 		return errors.New("--member: names the cluster that --kube or --kubeconfig watch; give one of them too")
+	case len(c.tokenAudiences) > 0 && (!c.kube && c.kubeconfig == "" || c.identity == ""):
+		return errors.New("--token-audience: tokens are taken with --identity and --kube or --kubeconfig only; give those too")
 	}
 	if err := field.Label(c.namespace); err != nil && c.namespace != "" {
 		return fmt.Errorf("--namespace: %w", err)
