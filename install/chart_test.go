@@ -26,11 +26,13 @@ func everything() map[string]any {
 			"persistence":  map[string]any{"storageClass": "fast"},
 			"nodeSelector": map[string]any{"pool": "edge"},
 			"extraArgs":    []any{"--nsid=eu"},
+
+			"credentialSecrets": []any{"member-by-hand"},
 		},
 		"gateway":       map[string]any{"autoscaling": map[string]any{"enabled": false}, "service": map[string]any{"loadBalancerSourceRanges": []any{"192.0.2.0/24"}}},
 		"dns":           map[string]any{"service": map[string]any{"split": true, "loadBalancerIP": "192.0.2.53"}},
 		"renew":         map[string]any{"priorityClassName": "system-cluster-critical", "nodeSelector": map[string]any{"pool": "edge"}, "podAnnotations": map[string]any{"a": "b"}},
-		"tlsNamespaces": []any{"shop"},
+		"tlsNamespaces": []any{"shop", "*"},
 		"ingressClass":  map[string]any{"default": true},
 		"networkPolicy": map[string]any{"peersFrom": []any{map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.0/24"}}}},
 	}
@@ -120,11 +122,13 @@ func TestHelmAgrees(t *testing.T) {
 		t.Error("helm template and Render differ")
 	}
 	for what, args := range map[string][]string{
-		"region is required":                 {},
-		"does not match pattern":             {"--set", "region=No_Label"},
-		"additional properties 'x' not":      {"--set", "region=a,gateway.x=1"},
-		"at '/meridiand/replicas': minimum:": {"--set", "region=a,meridiand.replicas=0"},
-		"at '/renew/schedule': minLength:":   {"--set", "region=a,renew.schedule="},
+		"region is required":                  {},
+		"does not match pattern":              {"--set", "region=No_Label"},
+		"additional properties 'x' not":       {"--set", "region=a,gateway.x=1"},
+		"at '/meridiand/replicas': minimum:":  {"--set", "region=a,meridiand.replicas=0"},
+		"the authority lies in default":       {"--set", "region=a,tlsNamespaces={default}"},
+		"at '/meridiand/credentialSecrets/0'": {"--set", "region=a,meridiand.credentialSecrets={meridian-ca}"},
+		"at '/renew/schedule': minLength:":    {"--set", "region=a,renew.schedule="},
 	} {
 		if _, errs, err := run(append([]string{"template", "meridian", chart}, args...)...); err == nil || !strings.Contains(errs, what) {
 			t.Errorf("helm template %v: %v, want %q in\n%s", args, err, what, errs)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -72,8 +73,12 @@ func (d *daemon) clusters() (func(*steer.Plan), error) {
 	if err != nil {
 		return nil, err
 	}
+	clusters, err := dynamic.NewForConfig(credentials.Own(host))
+	if err != nil {
+		return nil, err
+	}
 	tokens := renew.New(renew.Config{
-		Host: secrets, Namespace: d.namespace, Options: credentials.Options{Loopback: d.kubeLoopback}, Log: d.log, Registerer: d.registry,
+		Host: secrets, Clusters: clusters, Namespace: d.namespace, Options: credentials.Options{Loopback: d.kubeLoopback}, Log: d.log, Registerer: d.registry,
 	})
 	d.tasks = append(d.tasks, i.Run, tokens.Run)
 	return i.Update, nil
