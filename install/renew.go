@@ -152,7 +152,7 @@ func (r *renewer) renew(s *corev1.Secret) (fresh *corev1.Secret, renewals []Rene
 	fresh = s.DeepCopy()
 	var faults []error
 	if !holdsCertificate(s) {
-		return fresh, nil, 0, fmt.Errorf("Secret %s/%s holds no certificate; run \"meridian init\" again, which issues what is missing", s.Namespace, s.Name)
+		return fresh, nil, 0, fmt.Errorf("the Secret %s/%s holds no certificate; run \"meridian init\" again, which issues what is missing", s.Namespace, s.Name)
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Data)) {
 		if !certificateKey(key) {
