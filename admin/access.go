@@ -26,8 +26,9 @@ type Token struct {
 
 // Caller is who bears a token.
 type Caller struct {
-	Name  string // for the record of orders, never empty
-	Write bool   // may give orders too
+	Name   string // for the record of orders, never empty
+	Write  bool   // may give orders too
+	Barred string // why it may not even look, as a sentence; empty: it may
 }
 
 // ErrUnknownToken is the error for a token that is surely nobody's.
@@ -141,6 +142,8 @@ func (s *Server) bearer(ctx context.Context) (Caller, error) {
 	case err != nil:
 		s.c.Log.Warn("it cannot be found out whose a token is", "error", err)
 		return Caller{}, status.Error(codes.Unavailable, "it cannot be found out at present whose the token is; try again in a moment")
+	case who.Barred != "":
+		return Caller{}, status.Errorf(codes.PermissionDenied, "%s may do nothing here: %s", who.Name, who.Barred)
 	}
 	return who, nil
 }

@@ -58,7 +58,11 @@ func (r *registry) Authenticate(_ context.Context, token string) (Caller, error)
 	case !known:
 		return Caller{}, ErrUnknownToken
 	}
-	return Caller{Name: name, Write: name == "admin"}, nil
+	c := Caller{Name: name, Write: name == "admin"}
+	if name == "passerby" {
+		c.Barred = "nobody has bound it to a role"
+	}
+	return c, nil
 }
 
 // Who may do what by certificate, by token, and by both.
@@ -102,6 +106,7 @@ func TestRoles(t *testing.T) {
 		"operator with any token":    {mine(trust.Operator), "guess", ok, ok, "spiffe://mesh.example/operator/global/kim"},
 		"authenticated writer":       {bundle, "k8s-admin", ok, ok, "admin"},
 		"authenticated reader":       {bundle, "k8s-kim", ok, codes.PermissionDenied, ""},
+		"authenticated passer-by":    {bundle, "k8s-passerby", codes.PermissionDenied, codes.PermissionDenied, ""},
 		"endless token":              {bundle, "k8s-" + strings.Repeat("x", 5000), ok, codes.PermissionDenied, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

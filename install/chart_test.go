@@ -26,10 +26,13 @@ func everything() map[string]any {
 			"persistence":  map[string]any{"storageClass": "fast"},
 			"nodeSelector": map[string]any{"pool": "edge"},
 			"extraArgs":    []any{"--nsid=eu"},
+
+			"credentialSecrets": []any{"member-by-hand"},
 		},
 		"gateway":       map[string]any{"autoscaling": map[string]any{"enabled": false}, "service": map[string]any{"loadBalancerSourceRanges": []any{"192.0.2.0/24"}}},
 		"dns":           map[string]any{"service": map[string]any{"split": true, "loadBalancerIP": "192.0.2.53"}},
-		"tlsNamespaces": []any{"shop"},
+		"renew":         map[string]any{"priorityClassName": "system-cluster-critical", "nodeSelector": map[string]any{"pool": "edge"}, "podAnnotations": map[string]any{"a": "b"}},
+		"tlsNamespaces": []any{"shop", "*"},
 		"ingressClass":  map[string]any{"default": true},
 		"networkPolicy": map[string]any{"peersFrom": []any{map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.0/24"}}}},
 	}
@@ -119,10 +122,13 @@ func TestHelmAgrees(t *testing.T) {
 		t.Error("helm template and Render differ")
 	}
 	for what, args := range map[string][]string{
-		"region is required":                 {},
-		"does not match pattern":             {"--set", "region=No_Label"},
-		"additional properties 'x' not":      {"--set", "region=a,gateway.x=1"},
-		"at '/meridiand/replicas': minimum:": {"--set", "region=a,meridiand.replicas=0"},
+		"region is required":                  {},
+		"does not match pattern":              {"--set", "region=No_Label"},
+		"additional properties 'x' not":       {"--set", "region=a,gateway.x=1"},
+		"at '/meridiand/replicas': minimum:":  {"--set", "region=a,meridiand.replicas=0"},
+		"the authority lies in default":       {"--set", "region=a,tlsNamespaces={default}"},
+		"at '/meridiand/credentialSecrets/0'": {"--set", "region=a,meridiand.credentialSecrets={meridian-ca}"},
+		"at '/renew/schedule': minLength:":    {"--set", "region=a,renew.schedule="},
 	} {
 		if _, errs, err := run(append([]string{"template", "meridian", chart}, args...)...); err == nil || !strings.Contains(errs, what) {
 			t.Errorf("helm template %v: %v, want %q in\n%s", args, err, what, errs)
@@ -138,11 +144,16 @@ func TestContainersAreLockedUp(t *testing.T) {
 	}
 	seen := 0
 	for _, o := range objects {
-		containers, found, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		pod, found, _ := unstructured.NestedMap(o.Object, "spec", "template", "spec")
+		_, ends, _ := unstructured.NestedMap(o.Object, "spec", "jobTemplate") // so nobody asks whether it is ready
+		if ends {
+			pod, found, _ = unstructured.NestedMap(o.Object, "spec", "jobTemplate", "spec", "template", "spec")
+		}
 		if !found {
 			continue
 		}
-		if root, _, _ := unstructured.NestedBool(o.Object, "spec", "template", "spec", "securityContext", "runAsNonRoot"); !root {
+		containers, _, _ := unstructured.NestedSlice(pod, "containers")
+		if root, _, _ := unstructured.NestedBool(pod, "securityContext", "runAsNonRoot"); !root {
 			t.Errorf("%s may run as root", name(o))
 		}
 		for _, c := range containers {
@@ -152,7 +163,7 @@ func TestContainersAreLockedUp(t *testing.T) {
 			escalate, said, _ := unstructured.NestedBool(m, "securityContext", "allowPrivilegeEscalation")
 			drop, _, _ := unstructured.NestedStringSlice(m, "securityContext", "capabilities", "drop")
 			_, limits, _ := unstructured.NestedMap(m, "resources", "limits")
-			if !readOnly || escalate || !said || !slices.Equal(drop, []string{"ALL"}) || !limits || m["readinessProbe"] == nil {
+			if !readOnly || escalate || !said || !slices.Equal(drop, []string{"ALL"}) || !limits || (m["readinessProbe"] == nil) != ends {
 				t.Errorf("%s: container %v is not locked up", name(o), m["name"])
 			}
 			ports, _, _ := unstructured.NestedSlice(m, "ports")
@@ -163,7 +174,7 @@ func TestContainersAreLockedUp(t *testing.T) {
 			}
 		}
 	}
-	if seen != 2 {
+	if seen != 3 {
 		t.Errorf("%d containers", seen)
 	}
 }

@@ -126,7 +126,7 @@ func (i *identities) issue(old trust.PEM, who trust.Identity) (trust.PEM, error)
 			return old, nil
 		}
 	}
-	p, err := i.authority.Issue(trust.Request{Identity: who, Lifetime: i.settings.CertificateLifetime})
+	p, err := i.authority.Issue(trust.Request{Identity: who, Lifetime: i.settings.CertificateLifetime, Now: i.now})
 	if err != nil {
 		return trust.PEM{}, fmt.Errorf("issuing a certificate for %s: %w", who, err)
 	}
@@ -149,10 +149,21 @@ func leaf(b []byte) (*x509.Certificate, error) {
 }
 
 func (i *identities) secret(name string, of corev1.SecretType, data map[string][]byte) *unstructured.Unstructured {
+	return identitySecret(i.namespace, name, of, data)
+}
+
+// identitySecret is a Secret of this package's making, as its labels say.
+func identitySecret(namespace, name string, of corev1.SecretType, data map[string][]byte) *unstructured.Unstructured {
 	return object(corev1.SchemeGroupVersion.WithKind("Secret"), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: i.namespace, Labels: map[string]string{labelPartOf: manager, labelManagedBy: manager}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{labelPartOf: manager, labelManagedBy: manager}},
 		Type:       of, Data: data,
 	})
+}
+
+// made reports whether this package made an object, as its labels say.
+func made(o metav1.Object) bool {
+	l := o.GetLabels()
+	return l[labelPartOf] == manager && l[labelManagedBy] == manager
 }
 
 // existing reads the Secrets that are there.

@@ -15,6 +15,7 @@ const Namespace = v1alpha1.HostNamespace
 
 // The labels that this package puts on objects.
 const (
+	labelName      = "app.kubernetes.io/name"
 	labelPartOf    = "app.kubernetes.io/part-of"
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	// labelMember names the member that a Secret's credentials are for.

@@ -60,7 +60,7 @@ func Join(ctx context.Context, member, host *Reach, j Joining, dryRun bool, p Pr
 	parts := []Part{{Where: "member " + j.Name, Objects: inMember}, {Where: "host cluster"}}
 	if dryRun {
 		kubeconfig, err := writeKubeconfig(j.Name, server, ca, pending)
-		parts[1].Objects = []*unstructured.Unstructured{credentials(j.Namespace, j.Name, kubeconfig), j.object()}
+		parts[1].Objects = j.inHost(kubeconfig)
 		return parts, err
 	}
 	p.Say("%s (%s):", j.Name, member.Name)
@@ -73,7 +73,7 @@ func Join(ctx context.Context, member, host *Reach, j Joining, dryRun bool, p Pr
 	if err != nil {
 		return nil, err
 	}
-	parts[1].Objects = []*unstructured.Unstructured{credentials(j.Namespace, j.Name, kubeconfig), j.object()}
+	parts[1].Objects = j.inHost(kubeconfig)
 	p.Say("host (%s):", host.Name)
 	did, err = host.Apply(ctx, parts[1].Objects, p)
 	if err != nil {
@@ -81,6 +81,11 @@ func Join(ctx context.Context, member, host *Reach, j Joining, dryRun bool, p Pr
 	}
 	p.Say("  %s", did)
 	return parts, nil
+}
+
+// inHost are the host's objects of a member, in the order in which they are applied.
+func (j *Joining) inHost(kubeconfig []byte) []*unstructured.Unstructured {
+	return append(opened(j.Namespace, j.Name), credentials(j.Namespace, j.Name, kubeconfig), j.object())
 }
 
 // check refuses what cannot be right before anybody is asked.

@@ -165,7 +165,7 @@ func TestStory(t *testing.T) {
 		if got, want := withoutKubeconfig(applied.String()), withoutKubeconfig(dry.String()); got != want {
 			t.Errorf("the dry run said\n%s\nbut applied was\n%s", want, got)
 		}
-		c := parts[1].Objects[1]
+		c := parts[1].Objects[3]
 		spec := c.Object["spec"].(map[string]any)
 		if spec["region"] != "us-east1" || len(spec["endpointNetworks"].([]any)) != 2 {
 			t.Errorf("%v", spec)
@@ -213,6 +213,33 @@ func TestStory(t *testing.T) {
 		}
 		if len(lists) != 8 {
 			t.Error(lists)
+		}
+	})
+	t.Run("the daemons see the credentials of members and not the authority", func(t *testing.T) {
+		secrets := byAccount(t, host, daemonAccount).kube.CoreV1().Secrets(Namespace)
+		s, err := secrets.Get(ctx, secretName("us-1"), metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := secrets.Update(ctx, s, metav1.UpdateOptions{}); err != nil {
+			t.Errorf("renewing: %v", err)
+		}
+		just := metav1.ListOptions{FieldSelector: "metadata.name=" + secretName("us-1")}
+		if _, err := secrets.List(ctx, just); err != nil {
+			t.Errorf("listing just it: %v", err)
+		}
+		if w, err := secrets.Watch(ctx, just); err != nil {
+			t.Errorf("watching just it: %v", err)
+		} else {
+			w.Stop()
+		}
+		for _, n := range []string{SecretAuthority, SecretOperator} {
+			if _, err := secrets.Get(ctx, n, metav1.GetOptions{}); !apierrors.IsForbidden(err) {
+				t.Errorf("%s: %v", n, err)
+			}
+		}
+		if _, err := secrets.List(ctx, metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+			t.Errorf("all Secrets: %v", err)
 		}
 	})
 	t.Run("check", func(t *testing.T) { checks(t, host) })
@@ -268,6 +295,12 @@ func empty(t *testing.T, host, member *Reach) {
 	}
 	if list, err := host.kube.CoreV1().Secrets(Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelMember}); err != nil || len(list.Items) > 0 {
 		t.Errorf("Secrets: %v %v", list, err)
+	}
+	if list, err := host.kube.RbacV1().Roles(Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelMember}); err != nil || len(list.Items) > 0 {
+		t.Errorf("Roles: %v %v", list, err)
+	}
+	if list, err := host.kube.RbacV1().RoleBindings(Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelMember}); err != nil || len(list.Items) > 0 {
+		t.Errorf("RoleBindings: %v %v", list, err)
 	}
 	mine := metav1.ListOptions{LabelSelector: labelPartOf + "=" + manager}
 	if list, err := member.kube.RbacV1().ClusterRoles().List(ctx, mine); err != nil || len(list.Items) > 0 {
@@ -328,7 +361,12 @@ func checks(t *testing.T, host *Reach) {
 	says(now, Fine, SecretControl, "good for 8")
 
 	later := report(Checking{Now: time.Now().Add(75 * 24 * time.Hour)})
-	says(later, Note, SecretControl, "expires in 14 days")
+	says(later, Note, SecretControl, "meridiand-0.crt expires in 14 days")
+	for _, f := range later.Findings {
+		if strings.Contains(f.About, SecretControl) && !strings.Contains(f.Remedy, "meridian certs renew --context host") {
+			t.Errorf("the remedy is %q", f.Remedy)
+		}
+	}
 	says(later, Fault, "Credentials of us-1", "expired")
 	says(later, Fault, "Service "+Namespace+"/meridian-gateway", "no load balancer")
 	says(later, Fault, "Cluster us-1", "no daemon has looked at it")

@@ -18,6 +18,7 @@ const (
 	memberAccount = "meridian"        // ServiceAccount, whose token the host bears
 	memberRole    = "meridian:member" // what it may read in the whole cluster
 	tokenRole     = "meridian:token"  // it may renew its own token
+	daemonAccount = "meridiand"       // the daemons' own ServiceAccount, in the host
 )
 
 // memberRules are all that a host needs of a member: to see which services run
@@ -81,6 +82,25 @@ func credentials(namespace, member string, kubeconfig []byte) *unstructured.Unst
 		}},
 		Type: corev1.SecretTypeOpaque, Data: map[string][]byte{kubeconfigKey: kubeconfig},
 	})
+}
+
+// opened lets the daemons read and renew the credentials of one member, and no
+// other Secret beside them: the authority lies there too.
+func opened(namespace, member string) []*unstructured.Unstructured {
+	name := "meridian:member-" + member
+	labels := map[string]string{labelPartOf: manager, labelManagedBy: manager, labelMember: member}
+	rbac := rbacv1.SchemeGroupVersion
+	return []*unstructured.Unstructured{
+		object(rbac.WithKind("Role"), &rbacv1.Role{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: labels},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{secretName(member)}, Verbs: []string{"get", "list", "watch", "update"}}},
+		}),
+		object(rbac.WithKind("RoleBinding"), &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: labels},
+			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: daemonAccount, Namespace: namespace}},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbac.Group, Kind: "Role", Name: name},
+		}),
+	}
 }
 
 // Membership is what the host is to know of a member.

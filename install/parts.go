@@ -99,12 +99,9 @@ func (k *check) services(ctx context.Context) error {
 	return nil
 }
 
-// soon is how long before its end a certificate is worth a word.
-const soon = 21 * 24 * time.Hour
-
 // identities looks at every certificate in the Secrets of the installation.
 func (k *check) identities(ctx context.Context) error {
-	names := []string{SecretAuthority, SecretControl, SecretGateway}
+	names := []string{SecretAuthority, SecretControl, SecretGateway, SecretOperator}
 	found, err := k.host.existing(ctx, k.Namespace, names...)
 	if err != nil {
 		return err
@@ -113,12 +110,15 @@ func (k *check) identities(ctx context.Context) error {
 		about := fmt.Sprintf("Secret %s/%s", k.Namespace, n)
 		s := found[n]
 		if s == nil {
-			k.report.add(Fault, about, "it is not there, and pods wait for it", "run \"meridian init\" again")
+			if n != SecretOperator { // people may keep theirs elsewhere
+				k.report.add(Fault, about, "it is not there, and pods wait for it", "run \"meridian init\" again")
+			}
 			continue
 		}
+		var firstKey string
 		var first *x509.Certificate
 		for _, key := range slices.Sorted(maps.Keys(s.Data)) {
-			if !strings.HasSuffix(key, ".crt") || key == trust.BundleFile && n != SecretAuthority {
+			if !certificateKey(key) && (key != trust.BundleFile || n != SecretAuthority) {
 				continue
 			}
 			c, err := leaf(s.Data[key])
@@ -127,28 +127,46 @@ func (k *check) identities(ctx context.Context) error {
 				continue
 			}
 			if first == nil || c.NotAfter.Before(first.NotAfter) {
-				first = c
+				firstKey, first = key, c
 			}
 		}
-		k.expiry(about, first)
+		k.expiry(about, s, firstKey, first)
 	}
 	return nil
 }
 
-func (k *check) expiry(about string, c *x509.Certificate) {
+// expiry says of the certificate of a Secret that ends first how long it is good
+// for. It is renewed when a third of its life is left; at a quarter, something is
+// wrong with that.
+func (k *check) expiry(about string, s *corev1.Secret, key string, c *x509.Certificate) {
 	if c == nil {
 		k.report.add(Fault, about, "it holds no certificate", "delete it and run \"meridian init\" again")
 		return
 	}
+	remedy := fmt.Sprintf("meridian certs renew --context %s; and see why it was not renewed: kubectl -n %s logs -l %s=meridian-renew", k.host.Name, k.Namespace, labelName)
+	switch {
+	case s.Name == SecretAuthority:
+		remedy = "replace the authority in three rounds, as docs/running.md says, before it ends: everything that it issued ends with it"
+	case !made(s):
+		remedy = "it was not made by \"meridian init\", so nobody renews it but you: issue it again with \"meridian certs issue\""
+	}
 	left := c.NotAfter.Sub(k.Now)
 	switch {
 	case left <= 0:
-		k.report.add(Fault, about, "a certificate expired "+c.NotAfter.UTC().Format(time.DateTime)+" UTC", "run \"meridian init\" again, which renews it")
-	case left < soon:
-		k.report.add(Note, about, fmt.Sprintf("a certificate expires in %d days", int(left.Hours()/24)), "run \"meridian init\" again, which renews it")
+		k.report.add(Fault, about, fmt.Sprintf("%s expired %s UTC", key, c.NotAfter.UTC().Format(time.DateTime)), remedy)
+	case left < c.NotAfter.Sub(c.NotBefore)/4:
+		k.report.add(Note, about, fmt.Sprintf("%s expires in %s", key, days(left)), remedy)
 	default:
-		k.report.add(Fine, about, fmt.Sprintf("good for %d days", int(left.Hours()/24)), "")
+		k.report.add(Fine, about, "good for "+days(left), "")
 	}
+}
+
+// days is a long time in words; short ones are exact.
+func days(d time.Duration) string {
+	if d < 48*time.Hour {
+		return d.Round(time.Minute).String()
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
 // members looks at the credentials by which members are watched.

@@ -49,7 +49,10 @@ func memberRights(namespace string) []right {
 }
 
 func hostRights(namespace string) []right {
+	const rbac = "rbac.authorization.k8s.io"
 	return []right{
+		{verb: "create", group: rbac, resource: "roles", namespace: namespace},
+		{verb: "create", group: rbac, resource: "rolebindings", namespace: namespace},
 		{verb: "patch", resource: "secrets", namespace: namespace},
 		{verb: "get", resource: "secrets", namespace: namespace},
 		{verb: "patch", group: "meridian.dev", resource: "clusters"},

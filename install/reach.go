@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ type Reach struct {
 }
 
 // Open finds an API server in the user's own kubeconfig, as kubectl does; empty
-// words mean kubectl's defaults. It does not connect yet.
+// words mean kubectl's defaults, which in a pod are the pod's own. It does not connect yet.
 func Open(kubeconfig, kubeContext string) (*Reach, error) {
 	load := loadKubeconfig(kubeconfig, kubeContext)
 	raw, err := load.RawConfig()
@@ -47,11 +48,8 @@ func Open(kubeconfig, kubeContext string) (*Reach, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no cluster is chosen: name one with --context, or its file with --kubeconfig: %w", err)
 	}
-	name := kubeContext
-	if name == "" {
-		name = raw.CurrentContext
-	}
-	return NewReach(name, cfg)
+	// In a pod without a kubeconfig it is the cluster around it, by the pod's account.
+	return NewReach(cmp.Or(kubeContext, raw.CurrentContext, "this cluster"), cfg)
 }
 
 // NewReach reaches an API server that is known already.

@@ -58,10 +58,13 @@ func Unjoin(ctx context.Context, member, host *Reach, l Leaving, p Progress) err
 // inHost are the host's objects of a member; the last goes first, so that the member
 // is gone before its credentials are.
 func (l *Leaving) inHost() []*unstructured.Unstructured {
-	return []*unstructured.Unstructured{
-		bare(corev1.SchemeGroupVersion.WithKind("Secret"), l.Namespace, secretName(l.Name)),
-		bare(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindCluster), "", l.Name),
+	var objects []*unstructured.Unstructured
+	for _, o := range opened(l.Namespace, l.Name) {
+		objects = append(objects, bare(o.GroupVersionKind(), o.GetNamespace(), o.GetName()))
 	}
+	return append(objects,
+		bare(corev1.SchemeGroupVersion.WithKind("Secret"), l.Namespace, secretName(l.Name)),
+		bare(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindCluster), "", l.Name))
 }
 
 // Left are the objects that Unjoin deletes, by their names, the first first. A nil

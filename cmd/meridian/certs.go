@@ -24,7 +24,8 @@ func newCerts(o *options) *cobra.Command {
 		Use: "certs", Short: "Make the installation's own authority and the identities it certifies", GroupID: "trust", Args: cobra.NoArgs,
 		Long: `An identity is a directory with tls.crt, tls.key and ca.crt. meridiand is given its own with
 --identity, an Envoy by its bootstrap, people by "meridian --identity". Renew one by issuing it
-again into the same directory: everybody takes notice, nobody has to be restarted.
+again into the same directory: everybody takes notice, nobody has to be restarted. Those of an
+installation on Kubernetes lie in Secrets and renew themselves, by "meridian certs renew".
 
 To replace the authority: make a second one; issue everything again from the first with
 --trust SECOND/ca.crt; when all have that, issue everything from the second with
@@ -35,7 +36,7 @@ To replace the authority: make a second one; issue everything again from the fir
   meridian certs issue operator kim --ca ca --out kim`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	cmd.AddCommand(newCertsInit(o), newCertsIssue(o), newCertsShow(o))
+	cmd.AddCommand(newCertsInit(o), newCertsIssue(o), newCertsRenew(o), newCertsShow(o))
 	return cmd
 }
 

@@ -67,10 +67,14 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 	run("only --dry-run does", "init", "--context", "eu", "-o", "yaml")
 	run("kind: StatefulSet", "init", "--context", "eu", "--region", "europe-west1", "--dry-run")
 	run("does not match pattern", "init", "--context", "eu", "--region", "europe-west1", "--set", "network=No_Label")
-	run("31 created", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
-	run("0 created, 0 changed, 31 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
-	run("1 created, 0 changed, 31 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1",
+	run("37 created", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
+	run("0 created, 0 changed, 37 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
+	run("1 created, 0 changed, 37 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1",
 		"--domain", "shop.example.com", "--nameserver", "ns1.shop.example.com=192.0.2.53")
+	run("0 to be renewed, 4 good.", "certs", "renew", "--context", "eu", "--dry-run")
+	run("0 renewed, 4 good.", "certs", "renew", "--context", "eu")
+	run(`"good": 4`, "certs", "renew", "--context", "eu", "-o", "json")
+	run("0 renewed, 0 good.", "certs", "renew", "--context", "us")
 	run("Secret meridian-system/meridian-ca created", "init", "--context", "us", "--region", "us-east1", "--share-with", "eu", "--peer", "192.0.2.60:17443")
 
 	run(`no cloud has a region "lab"`, "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "lab")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -21,6 +22,8 @@ func (c config) checkKube() error {
 		return errors.New("--kube and --kubeconfig both say which cluster is watched; give one of them")
 	case !c.kube && c.kubeconfig == "" && c.member != "":
 		return errors.New("--member: names the cluster that --kube or --kubeconfig watch; give one of them too")
+	case len(c.tokenAudiences) > 0 && (!c.kube && c.kubeconfig == "" || c.identity == ""):
+		return errors.New("--token-audience: tokens are taken with --identity and --kube or --kubeconfig only; give those too")
 	}
 	if err := field.Label(c.namespace); err != nil && c.namespace != "" {
 		return fmt.Errorf("--namespace: %w", err)
@@ -70,8 +73,12 @@ func (d *daemon) clusters() (func(*steer.Plan), error) {
 	if err != nil {
 		return nil, err
 	}
+	clusters, err := dynamic.NewForConfig(credentials.Own(host))
+	if err != nil {
+		return nil, err
+	}
 	tokens := renew.New(renew.Config{
-		Host: secrets, Namespace: d.namespace, Options: credentials.Options{Loopback: d.kubeLoopback}, Log: d.log, Registerer: d.registry,
+		Host: secrets, Clusters: clusters, Namespace: d.namespace, Options: credentials.Options{Loopback: d.kubeLoopback}, Log: d.log, Registerer: d.registry,
 	})
 	d.tasks = append(d.tasks, i.Run, tokens.Run)
 	return i.Update, nil

@@ -16,12 +16,16 @@ import (
 
 // people serves the admin API, and metrics and health to their tools.
 func (d *daemon) people() (func(*steer.Plan), error) {
+	tokens, err := d.tokens()
+	if err != nil {
+		return nil, err
+	}
 	l, err := listen("--admin", d.admin)
 	if err != nil {
 		return nil, err
 	}
 	server := admin.New(admin.Config{
-		Listener: l, Creds: d.papers.server("admin", true), Instance: d.instance, Region: fleet.Region(d.region), Resolve: d.resolve,
+		Listener: l, Creds: d.papers.server("admin", true), Authenticator: tokens, Instance: d.instance, Region: fleet.Region(d.region), Resolve: d.resolve,
 		Order: d.order, Source: d.source("operator"), Volatile: d.volatile(), Gateways: d.connected, Log: d.log, Registerer: d.registry,
 	})
 	local, err := listen("--debug", d.debug)

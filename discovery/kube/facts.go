@@ -162,7 +162,7 @@ func (i *Installation) access(f *facts, c *v1alpha1.Cluster, o fleet.Origin) *ac
 	secret, known := i.secrets.get(name)
 	switch {
 	case i.secrets.denied(name):
-		return fault("Forbidden", "we may not read the Secret %s; grant meridiand's ServiceAccount get, list and watch on Secrets of that namespace", name)
+		return fault("Forbidden", "we may not read the Secret %s; run \"meridian join\" again, which grants that, or grant meridiand's ServiceAccount get, list, watch and update on it", name)
 	case !known:
 		return nil
 	case secret == nil:
@@ -229,7 +229,7 @@ func (i *Installation) certificates(f *facts) {
 		case i.secrets.denied(name):
 			f.kept[fact] = true
 			f.fault(fleet.Problem{About: secretOrigin(name), Reason: "Forbidden", Message: fmt.Sprintf(
-				"we may not read the Secret %s that routes are served with over TLS; grant meridiand's ServiceAccount get, list and watch on Secrets of that namespace", name)})
+				"we may not read the Secret %s that routes are served with over TLS; name its namespace in the chart's tlsNamespaces (meridian init --set tlsNamespaces={%s}), or grant meridiand's ServiceAccount get, list and watch on it", name, name.Namespace)})
 		case !known:
 			f.kept[fact] = true
 		case secret != nil:

@@ -24,6 +24,9 @@ const (
 	longWait  = 5 * time.Second        // after many
 	// settled is how long a stream must have lived for the next wait to be short again.
 	settled = 10 * time.Second
+	// ownWait is between two looks at an address that has led to ourselves. It may
+	// lead to another daemon some day: pods take over each other's addresses.
+	ownWait = time.Minute
 )
 
 // Peer is one daemon to follow.
@@ -77,38 +80,47 @@ func (c *Client) Run(ctx context.Context) error {
 // keepFollowing follows one peer, reconnecting with growing, jittered waits.
 func (c *Client) keepFollowing(ctx context.Context, p Peer) {
 	l := &listener{
-		self: c.c.Instance, peer: p, tell: c.c.Tell, sources: map[string]*told{},
+		peer: p, tell: c.c.Tell, sources: map[string]*told{},
 		refused: c.metrics.refused.WithLabelValues(p.Address),
 		facts:   c.metrics.facts.WithLabelValues(p.Address),
 		log:     c.c.Log.With("peer", p.Address),
 	}
-	connected := c.metrics.connected.WithLabelValues(p.Address)
-	connected.Set(0)
+	c.metrics.connected.WithLabelValues(p.Address).Set(0)
 	said := "" // the last failure that was logged
 	for wait := firstWait; ; wait = min(2*wait, longWait) {
 		began, greeted := time.Now(), false
 		err := c.follow(ctx, l, func() {
 			greeted = true
-			connected.Set(1)
+			c.metrics.connected.WithLabelValues(p.Address).Set(1)
 			l.log.Info("following a peer", "instance", l.instance)
 		})
-		connected.Set(0)
 		if ctx.Err() != nil {
 			return
 		}
 		if greeted {
 			c.metrics.losses.WithLabelValues(p.Address).Inc()
 		}
+		var own *ownNameError
+		ours := errors.As(err, &own)
+		c.metrics.standing(p.Address, ours)
 		if greeted || err.Error() != said {
 			said = err.Error()
-			l.log.Warn("cannot follow a peer; what it told stays in force", "error", err)
+			if ours {
+				l.log.Info("a peer is not followed", "why", said)
+			} else {
+				l.log.Warn("cannot follow a peer; what it told stays in force", "error", err)
+			}
 		}
 		l.lost(ctx, err)
 		if greeted && time.Since(began) >= settled {
 			wait = firstWait
 		}
+		pause := wait/2 + rand.N(wait/2+1) // so that many do not come back at once
+		if ours && own.proved {
+			pause = ownWait
+		}
 		select {
-		case <-time.After(wait/2 + rand.N(wait/2+1)): // so that many do not come back at once
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
@@ -158,6 +170,9 @@ func (c *Client) follow(ctx context.Context, l *listener, greeted func()) error 
 		if err := speaks(stream.Context(), l.instance); err != nil { //nolint:contextcheck // the stream knows who is at its other end, ctx does not
 			return err
 		}
+	}
+	if l.instance == c.c.Instance {
+		return &ownNameError{name: l.instance, proved: c.c.Creds != nil}
 	}
 	if err := c.claim(l.instance, l.peer.Address); err != nil {
 		return err

@@ -40,3 +40,18 @@ func speaks(ctx context.Context, instance string) error {
 	}
 	return nil
 }
+
+// ownNameError is the reason for not following who bears our own name. Nothing
+// that it says is taken, whether it is us or not.
+type ownNameError struct {
+	name   string
+	proved bool // by a certificate for that name, which nobody else has
+}
+
+// Error implements error.
+func (e *ownNameError) Error() string {
+	if e.proved {
+		return fmt.Sprintf("it is this daemon itself, %s", e.name)
+	}
+	return fmt.Sprintf("it calls itself %q, which is our own name: it is this daemon itself, or another that needs an instance name of its own", e.name)
+}

@@ -61,6 +61,7 @@ func TestIdentities(t *testing.T) {
 	}{
 		"in order":                    {serves(m.papers(t, trust.Control, "eu-1", m)), calls(m.papers(t, trust.Control, "us-1", m)), "eu-1", ""},
 		"server is somebody else":     {serves(m.papers(t, trust.Control, "ap-1", m)), calls(m.papers(t, trust.Control, "us-1", m)), "eu-1", "its certificate says spiffe://mesh.example/control/eu/ap-1"},
+		"server takes our name":       {serves(m.papers(t, trust.Control, "ap-1", m)), calls(m.papers(t, trust.Control, "us-1", m)), "us-1", "its certificate says spiffe://mesh.example/control/eu/ap-1"},
 		"server is a gateway":         {serves(m.papers(t, trust.Gateway, "eu-1", m)), calls(m.papers(t, trust.Control, "us-1", m)), "eu-1", "from the role control only"},
 		"server is of another":        {serves(other.papers(t, trust.Control, "eu-1", m)), calls(m.papers(t, trust.Control, "us-1", m)), "eu-1", "unknown authority"},
 		"server speaks plaintext":     {nil, calls(m.papers(t, trust.Control, "us-1", m)), "eu-1", "tls: first record"},

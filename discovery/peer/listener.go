@@ -28,7 +28,6 @@ const (
 // listener understands what one peer says. It remembers over reconnects which
 // sources the peer has told of, so that a loss can be reported for each.
 type listener struct {
-	self    string // our own instance
 	peer    Peer
 	tell    fleet.Tell
 	refused prometheus.Counter
@@ -60,14 +59,13 @@ type part struct {
 	sizes map[fleet.FactName]int
 }
 
-// greet reads the first message of a stream.
+// greet reads the first message of a stream. That the name is not our own is for
+// the caller to see, who knows whether a certificate proves it.
 func (l *listener) greet(m *factv1.Update) error {
 	name := m.GetInstance()
 	switch {
 	case name == "" || len(name) > 253 || strings.ContainsFunc(name, func(r rune) bool { return r == '/' || unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return fmt.Errorf("it greets with the name %.40q, which is no instance name", name)
-	case name == l.self:
-		return fmt.Errorf("it calls itself %q, which is our own name; remove our own address from the peers, or give every daemon its own instance name", name)
 	case l.peer.Instance != "" && name != l.peer.Instance:
 		return fmt.Errorf("it calls itself %q, but %q is expected there", name, l.peer.Instance)
 	}

@@ -55,3 +55,14 @@ func newClientMetrics(r prometheus.Registerer) *clientMetrics {
 	}
 	return m
 }
+
+// standing says that a peer is not connected. An address of our own is none that
+// anybody should be called for.
+func (m *clientMetrics) standing(peer string, ours bool) {
+	if ours {
+		m.connected.DeleteLabelValues(peer)
+		m.heard.DeleteLabelValues(peer)
+		return
+	}
+	m.connected.WithLabelValues(peer).Set(0)
+}

@@ -485,7 +485,7 @@ func TestHostilePeers(t *testing.T) {
 func TestBoundsOfWhatOnePeerMayTell(t *testing.T) {
 	e := newEars()
 	m := newClientMetrics(nil)
-	l := &listener{self: "us-1", tell: e.Tell, sources: map[string]*told{}, refused: m.refused.WithLabelValues("x"), facts: m.facts.WithLabelValues("x")}
+	l := &listener{tell: e.Tell, sources: map[string]*told{}, refused: m.refused.WithLabelValues("x"), facts: m.facts.WithLabelValues("x")}
 	if err := l.greet(&factv1.Update{Instance: "eu-1"}); err != nil {
 		t.Fatal(err)
 	}
@@ -527,7 +527,7 @@ func FuzzListener(f *testing.F) {
 	f.Add("", "x", false, false, uint8(0))
 	f.Fuzz(func(t *testing.T, source, name string, whole, more bool, kind uint8) {
 		m := newClientMetrics(nil)
-		l := &listener{self: "us-1", sources: map[string]*told{}, refused: m.refused.WithLabelValues("x"), facts: m.facts.WithLabelValues("x"), log: discard()}
+		l := &listener{sources: map[string]*told{}, refused: m.refused.WithLabelValues("x"), facts: m.facts.WithLabelValues("x"), log: discard()}
 		l.tell = func(_ context.Context, u fleet.Update) {
 			if !strings.HasPrefix(u.Source, "eu-1/") {
 				t.Errorf("told of %q", u.Source)

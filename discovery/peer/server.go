@@ -155,6 +155,9 @@ func (s *Server) Follow(r *factv1.FollowRequest, stream grpc.ServerStreamingServ
 			return err
 		}
 	}
+	if r.GetInstance() == s.c.Instance { // ourselves, most likely; the greeting tells
+		return stream.Send(&factv1.Update{Instance: s.c.Instance})
+	}
 	f, ok := s.ledger.follow(s.c.MaxFollowers)
 	if !ok {
 		return status.Errorf(codes.ResourceExhausted, "%s has %d followers already, which is as many as it takes", s.c.Instance, s.c.MaxFollowers)

@@ -19,10 +19,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/meridian-lb/meridian/api/field"
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/discovery/kube/credentials"
 )
 
@@ -34,7 +38,9 @@ const MemberLabel = "meridian.dev/member"
 type Config struct {
 	Host      kubernetes.Interface // the installation's own API server
 	Namespace string               // where the Secrets lie
-	Options   credentials.Options
+	// Clusters are the members as objects of that server, which name their Secrets.
+	Clusters dynamic.Interface
+	Options  credentials.Options
 	// Every is how often tokens are looked at; 0 means 5 minutes.
 	Every time.Duration
 	// Left is the share of its life at which a token is renewed: 0 means 0.5, so
@@ -97,26 +103,29 @@ type result struct {
 func (r *Renewer) round(ctx context.Context) {
 	listing, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	list, err := r.c.Host.CoreV1().Secrets(r.c.Namespace).List(listing, metav1.ListOptions{LabelSelector: MemberLabel})
+	names, err := r.names(listing)
 	if err != nil {
-		r.say(ctx, "", fmt.Errorf("listing the Secrets of members in %s: %w; grant meridiand's ServiceAccount list on them", r.c.Namespace, err))
+		r.say(ctx, "", err)
 		return
 	}
 	r.say(ctx, "", nil)
-	results := make([]result, len(list.Items))
+	results := make([]result, len(names))
 	var g errgroup.Group
 	g.SetLimit(atOnce)
-	for i := range list.Items {
+	for i, name := range names {
 		g.Go(func() error {
 			one, cancel := context.WithTimeout(ctx, within)
 			defer cancel()
-			results[i] = r.look(one, &list.Items[i])
+			results[i] = r.read(one, name)
 			return nil
 		})
 	}
 	_ = g.Wait() // they return no errors
 	known := map[string]bool{"": true}
 	for _, res := range results {
+		if res.member == "" {
+			continue // not ours to renew
+		}
 		known[res.member] = true
 		r.metrics.note(res)
 		r.say(ctx, res.member, res.err)
@@ -149,6 +158,40 @@ func (r *Renewer) say(ctx context.Context, member string, err error) {
 		return
 	}
 	r.c.Log.Warn("the token of a member cannot be renewed", "member", member, "error", text)
+}
+
+// names lists the Secrets that Clusters name. They are read one by one: the right to
+// list all would be the right to read others that lie there.
+func (r *Renewer) names(ctx context.Context) ([]named, error) {
+	list, err := r.c.Clusters.Resource(v1alpha1.SchemeGroupVersion.WithResource("clusters")).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing Clusters, which name the Secrets of members: %w; grant meridiand's ServiceAccount list on them", err)
+	}
+	var names []named
+	for _, c := range list.Items {
+		if secret, _, _ := unstructured.NestedString(c.Object, "spec", "credentialsRef", "name"); field.Subdomain(secret) == nil {
+			names = append(names, named{member: c.GetName(), secret: secret})
+		}
+	}
+	return names, nil
+}
+
+// named is a Secret that a Cluster names.
+type named struct{ member, secret string }
+
+// read looks at one Secret. One that is not there, or not of "meridian join", is
+// nobody's business here.
+func (r *Renewer) read(ctx context.Context, n named) result {
+	s, err := r.c.Host.CoreV1().Secrets(r.c.Namespace).Get(ctx, n.secret, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return result{}
+	case err != nil:
+		return result{member: n.member, err: fmt.Errorf("reading the Secret %s/%s: %w; run \"meridian join %s\" again, which grants that", r.c.Namespace, n.secret, err, n.member)}
+	case s.Labels[MemberLabel] != n.member:
+		return result{}
+	}
+	return r.look(ctx, s)
 }
 
 // look renews the token of one Secret if it is time.

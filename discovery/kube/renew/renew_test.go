@@ -13,8 +13,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/discovery/kube/credentials"
 	"github.com/meridian-lb/meridian/internal/lab"
 	"github.com/meridian-lb/meridian/internal/lab/cluster"
@@ -69,6 +73,38 @@ func aMember(t *testing.T) (*cluster.Cluster, kubernetes.Interface) {
 		}
 	}
 	return c, kube
+}
+
+// known makes the kind Cluster, in short, and one object for each Secret's name.
+func known(t *testing.T, clusters dynamic.Interface, secrets ...string) {
+	t.Helper()
+	crd := map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": map[string]any{"name": "clusters.meridian.dev"},
+		"spec": map[string]any{
+			"group": "meridian.dev", "scope": "Cluster", "names": map[string]any{"kind": "Cluster", "plural": "clusters"},
+			"versions": []any{map[string]any{"name": "v1alpha1", "served": true, "storage": true,
+				"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}},
+		},
+	}
+	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	if _, err := clusters.Resource(crds).Create(t.Context(), &unstructured.Unstructured{Object: crd}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range secrets {
+		o := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "meridian.dev/v1alpha1", "kind": "Cluster", "metadata": map[string]any{"name": strings.TrimPrefix(s, "member-")},
+			"spec": map[string]any{"credentialsRef": map[string]any{"name": s}},
+		}}
+		var err error
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
+			if _, err = clusters.Resource(v1alpha1.SchemeGroupVersion.WithResource("clusters")).Create(t.Context(), o, metav1.CreateOptions{}); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // aSecret holds a kubeconfig of the member with a token.
@@ -128,7 +164,12 @@ func TestRenewal(t *testing.T) {
 	}
 
 	var log bytes.Buffer
-	r := New(Config{Host: kube, Namespace: namespace, Options: credentials.Options{Loopback: true}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	clusters, err := dynamic.NewForConfig(c.REST())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known(t, clusters, "member-eu-1", "member-eu-2", "member-eu-3", "other", "member-gone")
+	r := New(Config{Host: kube, Clusters: clusters, Namespace: namespace, Options: credentials.Options{Loopback: true}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	r.round(t.Context())
 	if tokenOf(t, kube, "eu-1") != old {
 		t.Error("a token with all its life before it was renewed")
