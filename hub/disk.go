@@ -22,16 +22,17 @@ import (
 // keeper keeps the last known good facts on disk: a SHA-256 of the rest, then a
 // protobuf Book. A file that is damaged is moved aside, never overwritten.
 type keeper struct {
-	path string // empty: keep nothing
-	log  *slog.Logger
-	last [sha256.Size]byte // of what lies on disk, apart from its ages
+	path  string // empty: keep nothing
+	write func(path string, body []byte) error
+	log   *slog.Logger
+	last  [sha256.Size]byte // of what lies on disk, apart from its ages
 }
 
 // maxBook is 100 clusters x 1,000 services x 100 endpoints, with room to spare.
 const maxBook = 2 << 30 // bytes
 
 func newKeeper(dir string, log *slog.Logger) *keeper {
-	k := &keeper{log: log}
+	k := &keeper{write: replace, log: log}
 	if dir != "" {
 		k.path = filepath.Join(dir, "facts.pb")
 	}
@@ -107,22 +108,18 @@ func (k *keeper) usable() error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// save writes the book when something but its ages has changed.
-func (k *keeper) save(b *book, now time.Time) error {
+// save writes a book when something but its ages has changed.
+func (k *keeper) save(content []fleet.Update, now time.Time) error {
 	if k.path == "" {
 		return nil
 	}
-	content := contentOf(b)
 	sum, err := fingerprint(content)
 	if err != nil || sum == k.last {
 		return k.failed(err)
 	}
-	for i, u := range content {
-		content[i].Heard = b.sources[u.Source].heard
-	}
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(factv1.BookFromFleet(content, now))
 	if err == nil {
-		err = replace(k.path, body)
+		err = k.write(k.path, body)
 	}
 	if err == nil {
 		k.last = sum
@@ -133,6 +130,10 @@ func (k *keeper) save(b *book, now time.Time) error {
 // fingerprint is equal for equal facts, whatever their age: ages are counted
 // from one fixed moment.
 func fingerprint(content []fleet.Update) ([sha256.Size]byte, error) {
+	content = slices.Clone(content)
+	for i := range content {
+		content[i].Heard = time.Time{}
+	}
 	plain, err := proto.MarshalOptions{Deterministic: true}.Marshal(factv1.BookFromFleet(content, time.Unix(0, 0)))
 	return sha256.Sum256(plain), err
 }
@@ -151,7 +152,7 @@ func contentOf(b *book) []fleet.Update {
 	var list []fleet.Update
 	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
 		s := b.sources[name]
-		u := fleet.Update{Source: name, Whole: true}
+		u := fleet.Update{Source: name, Whole: true, Heard: s.heard}
 		for n, v := range s.facts {
 			if n.Kind != fleet.KindObservation && n.Kind != fleet.KindLoad {
 				u.Put = append(u.Put, fleet.Fact{Kind: n.Kind, Name: n.Name, Value: v})

@@ -111,46 +111,48 @@ const saveEvery = 5 * time.Second
 // Run owns the book until ctx ends. Its select waits for:
 //   - an update: it and all others that wait are applied, then one Snapshot is built;
 //   - the moment when time alone changes a verdict (freshness, freeze);
-//   - the next save to disk.
+//   - the next save to disk, and the scribe that is ready for it.
 func (h *Hub) Run(ctx context.Context) error {
 	l := h.ledger
+	pages, written := make(chan page), make(chan error, 1)
+	go func() { written <- h.scribe(pages) }()
+	var next *page // that the scribe has not come to yet
 	judge := time.NewTimer(0)
 	defer judge.Stop()
 	save := time.NewTicker(saveEvery)
 	defer save.Stop()
 	for {
 		var orders []chan<- error
+		var ready chan<- page
+		var p page
+		if next != nil {
+			ready, p = pages, *next
+		}
 		select {
 		case <-ctx.Done():
-			orders = h.takeWaiting(l, orders)
-			err := h.save()
-			answer(orders, err)
-			return err
+			pages <- *h.turn(next, h.takeWaiting(l, nil))
+			close(pages)
+			return <-written
+		case ready <- p:
+			next = nil
+			continue
 		case u := <-h.updates:
 			orders = h.take(l, u, orders)
 		case <-judge.C:
 		case <-save.C:
-			_ = h.save() // logged and counted; the next one may work
+			next = h.turn(next, nil)
 			continue
 		}
 		orders = h.takeWaiting(l, orders)
 		now := time.Now()
 		h.publish(l.Snapshot(now))
 		if len(orders) > 0 {
-			answer(orders, h.save())
+			next = h.turn(next, orders)
 		}
-		if next, ok := l.NextChange(); ok {
-			judge.Reset(max(next.Sub(now), 10*time.Millisecond))
+		if due, ok := l.NextChange(); ok {
+			judge.Reset(max(due.Sub(now), 10*time.Millisecond))
 		}
 	}
-}
-
-func (h *Hub) save() error {
-	err := h.keeper.save(h.ledger.book, time.Now())
-	if err != nil {
-		h.metrics.saveFailed.Inc()
-	}
-	return err
 }
 
 // takeWaiting takes every update that waits, so that a burst costs one build.
@@ -162,12 +164,6 @@ func (h *Hub) takeWaiting(l *Ledger, orders []chan<- error) []chan<- error {
 		default:
 			return orders
 		}
-	}
-}
-
-func answer(orders []chan<- error, err error) {
-	for _, saved := range orders {
-		saved <- err // has room for it
 	}
 }
 

@@ -148,3 +148,38 @@ func TestStateThatCannotBeKeptIsRefused(t *testing.T) {
 		t.Error("a directory below a file was taken")
 	}
 }
+
+// A disk that stands still delays whoever waits for it and no fact: what is told
+// meanwhile is in force at once.
+func TestASlowDiskDelaysOrdersOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, config(t.TempDir()))
+		disk, write := make(chan struct{}), h.keeper.write
+		h.keeper.write = func(path string, body []byte) error {
+			<-disk
+			return write(path, body)
+		}
+		run(t, h, func(ctx context.Context) {
+			h.Tell(ctx, fleet.Update{Source: "i/file/a", Whole: true, Put: []fleet.Fact{clusterFact(cluster("a", "eu")), backendFact(backend("a", "shop", 2))}})
+			time.Sleep(2 * saveEvery) // the first page is being written
+			ordered := make(chan error, 1)
+			go func() {
+				ordered <- h.Order(ctx, fleet.Update{Source: "i/operator", Put: []fleet.Fact{fleet.NewFact("region/eu", &fleet.Drain{Scope: fleet.ScopeRegion, Name: "eu", On: true, Order: 1})}})
+			}()
+			h.Tell(ctx, fleet.Update{Source: "i/file/a", Put: []fleet.Fact{backendFact(backend("a", "shop", 3))}})
+			synctest.Wait()
+			if got := h.Plan().Services[shop].Backends[0].ReadyCount(); got != 3 || len(h.Plan().World.Drains) != 1 {
+				t.Errorf("beside a disk that stands still %d endpoints and %v are in force, want 3 and the drain", got, h.Plan().World.Drains)
+			}
+			select {
+			case err := <-ordered:
+				t.Errorf("the order is said to be on disk: %v", err)
+			default:
+			}
+			close(disk)
+			if err := <-ordered; err != nil {
+				t.Errorf("the order: %v", err)
+			}
+		})
+	})
+}
