@@ -70,7 +70,7 @@ func (st *stream) describe() (Node, bool) {
 		n.Types = append(n.Types, Subscription{
 			TypeURL:   w.typeURL,
 			Version:   hexSum(w.sum),
-			Resources: len(w.known),
+			Resources: w.known.n,
 			Synced:    st.view.published && w.flight == nil && len(w.dirty) == 0 && !w.behindLog(st.view.table(w.typeURL)),
 			ACKs:      w.acked,
 			NACKs:     w.nacked,

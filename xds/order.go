@@ -82,7 +82,7 @@ func (g *gate) ready(clusters *watch, name string) bool {
 	if cluster == nil || clusters.refused[name] == cluster.Version {
 		return true
 	}
-	if have := clusters.known[name]; have == nil || have.opaque {
+	if have := clusters.known.get(name); have == nil || have.opaque {
 		return false
 	}
 	endpoints := g.stream.watch(resource.EndpointType)
@@ -92,7 +92,7 @@ func (g *gate) ready(clusters *watch, name string) bool {
 	if g.view.current(resource.EndpointType, cluster.refs.endpoint) == nil {
 		return true
 	}
-	have := endpoints.known[cluster.refs.endpoint]
+	have := endpoints.known.get(cluster.refs.endpoint)
 	return have != nil && !have.opaque
 }
 
@@ -130,7 +130,7 @@ func uses(a, b int) bool {
 // refersTo reports whether something of this type that is to be replaced refers
 // to a name. Bytes that are not known here may refer to anything.
 func (w *watch) refersTo(name string, t *table) bool {
-	for _, rev := range w.known {
+	for rev := range w.known.all() {
 		if rev.opaque || rev.refs.to(name) && t.replaces(rev) {
 			return true
 		}

@@ -42,10 +42,14 @@ func (w *watch) renew() {
 }
 
 func (w *watch) forgetUnwanted() {
-	for name := range w.known {
-		if !w.wants(name) {
-			w.forget(name)
+	var unwanted []string
+	for rev := range w.known.all() {
+		if !w.wants(rev.Name) {
+			unwanted = append(unwanted, rev.Name)
 		}
+	}
+	for _, name := range unwanted {
+		w.forget(name)
 	}
 }
 
@@ -90,17 +94,18 @@ func (st *stream) settle(w *watch, nonce string, refused *status.Status) {
 
 func (st *stream) ack(w *watch, f *flight) {
 	for _, rev := range f.put {
-		if !w.wants(rev.Name) {
+		had := w.known.get(rev.Name)
+		if had == nil && !w.wants(rev.Name) {
 			continue
 		}
 		if w.rank == rankCluster {
-			st.warm(w.known[rev.Name], rev)
+			st.warm(had, rev)
 		}
-		w.set(rev.Name, rev)
+		w.set(rev)
 		st.accepted(rev)
 	}
 	for _, name := range f.gone {
-		w.set(name, nil)
+		w.unset(name)
 	}
 }
 
@@ -118,7 +123,7 @@ func (st *stream) warm(had, cluster *revision) {
 	if had == nil || cluster.refs == nil || cluster.refs.endpoint == "" {
 		return
 	}
-	if endpoints := st.watch(resource.EndpointType); endpoints != nil && endpoints.known[cluster.refs.endpoint] != nil {
+	if endpoints := st.watch(resource.EndpointType); endpoints != nil && endpoints.known.get(cluster.refs.endpoint) != nil {
 		endpoints.mark(cluster.refs.endpoint, true)
 	}
 }
@@ -144,7 +149,7 @@ func (st *stream) nack(w *watch, f *flight, words string) {
 			continue
 		}
 		if !w.full { // a full response tells everything again anyway
-			w.set(rev.Name, &revision{Resource: resource.Resource{TypeURL: w.typeURL, Name: rev.Name}, opaque: true})
+			w.set(&revision{Resource: resource.Resource{TypeURL: w.typeURL, Name: rev.Name}, opaque: true})
 		}
 		w.mark(rev.Name, false)
 		suspects = append(suspects, rev.Name)
@@ -157,7 +162,7 @@ func (st *stream) nack(w *watch, f *flight, words string) {
 	}
 	for _, name := range f.gone {
 		if len(f.put) == 0 { // nobody can be blamed, and saying it again would not help
-			w.set(name, nil)
+			w.unset(name)
 		} else {
 			w.mark(name, false)
 		}

@@ -29,6 +29,7 @@ func (s *Server) serveDelta(str streamv3.DeltaStream, typeURL string) error {
 		return err
 	}
 	defer s.close(st, "delta")
+	st.direct = str
 	return delta.NewServer(s.stopped, st, st, delta.DeactivateLegacyWildcardForTypes(named())).DeltaStreamHandler(deltaStream{str, st}, typeURL)
 }
 

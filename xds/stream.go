@@ -10,6 +10,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -38,6 +39,9 @@ type stream struct {
 	from   string // address of the peer; empty when the transport knows none
 	server *Server
 	bearer trust.Identity // of the connection
+
+	direct  grpc.ServerStream // of the delta protocol, for sendNow; else nil
+	sending sync.Mutex        // one response at a time; locked before mu, or only tried
 
 	mu        sync.Mutex
 	view      *view // nil until the first request
@@ -218,14 +222,12 @@ func (st *stream) CreateDeltaWatch(req *cache.DeltaRequest, sub cache.Subscripti
 		return nil, err
 	}
 	if w.answer == nil {
-		w.answer = deltaAnswer(w, out)
+		w.answer = st.deltaAnswer(w, out)
 		w.owes = w.wildcard && len(req.GetInitialResourceVersions()) == 0
-		for name, version := range req.GetInitialResourceVersions() {
-			w.set(name, &revision{Resource: resource.Resource{TypeURL: w.typeURL, Name: name, Version: version}, opaque: true})
-			st.returning = true
-		}
+		st.returning = st.returning || len(req.GetInitialResourceVersions()) > 0
+		st.view.hold(w, req.GetInitialResourceVersions())
 		for _, name := range req.GetResourceNamesSubscribe() {
-			if w.known[name] == nil && name != "*" {
+			if w.known.get(name) == nil && name != "*" {
 				w.mark(name, true)
 			}
 		}
@@ -238,11 +240,14 @@ func (st *stream) CreateDeltaWatch(req *cache.DeltaRequest, sub cache.Subscripti
 	return st.cancel(w), nil
 }
 
-func deltaAnswer(w *watch, out chan cache.DeltaResponse) func(*flight) {
+func (st *stream) deltaAnswer(w *watch, out chan cache.DeltaResponse) func(*flight) {
 	// The server adds to the map that it is given back; what it holds is kept
 	// here in known, so nobody reads that map.
 	request, ignored := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: w.typeURL}, map[string]string{}
 	return func(f *flight) {
+		if st.sendNow(w, f) {
+			return
+		}
 		// A flight that is used again holds these already, and go-control-plane may
 		// still read them: an ACK can overtake the end of its own sending.
 		if f.delta.DeltaRequest == nil {
@@ -288,7 +293,11 @@ func (st *stream) OnDeltaStreamClosed(int64, *corev3.Node) {}
 
 // OnStreamDeltaRequest is called before a request is handled.
 func (st *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRequest) error {
-	return st.admit(req.GetNode(), len(req.GetResourceNamesSubscribe())+len(req.GetInitialResourceVersions()))
+	if err := st.admit(req.GetNode(), len(req.GetResourceNamesSubscribe())+len(req.GetInitialResourceVersions())); err != nil {
+		return err
+	}
+	st.view.share(req.GetTypeUrl(), req.GetResourceNamesSubscribe())
+	return nil
 }
 
 // OnStreamDeltaResponse is called just before a response goes out.
@@ -303,7 +312,11 @@ func (st *stream) OnStreamClosed(int64, *corev3.Node) {}
 
 // OnStreamRequest is called before a request is handled.
 func (st *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) error {
-	return st.admit(req.GetNode(), len(req.GetResourceNames()))
+	if err := st.admit(req.GetNode(), len(req.GetResourceNames())); err != nil {
+		return err
+	}
+	st.view.share(req.GetTypeUrl(), req.GetResourceNames())
+	return nil
 }
 
 // OnStreamResponse is called just before a response goes out.

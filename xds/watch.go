@@ -6,6 +6,8 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+
+	"github.com/meridian-lb/meridian/xds/resource"
 )
 
 // maxResponse is where a response is closed and the rest waits for the ACK, in
@@ -34,10 +36,10 @@ type watch struct {
 	owes  bool   // an answer is due even if there is nothing to say
 	seen  uint64 // position in the log
 
-	known map[string]*revision // what the client has acknowledged
-	sum   uint64               // of known
-	dirty map[string]mark      // to be looked at
-	names []string             // scratch
+	known holdings        // what the client has acknowledged, all of it wanted
+	sum   uint64          // of known
+	dirty map[string]mark // to be looked at; nil when there is nothing
+	names []string        // scratch
 
 	// single is the one name to be looked at when it is not worth a mark: the
 	// usual case, one change and nothing else.
@@ -78,8 +80,6 @@ func newWatch(typeURL string, sotw bool) *watch {
 		sotw:    sotw,
 		full:    sotw && fullState(typeURL),
 		fresh:   true,
-		known:   map[string]*revision{},
-		dirty:   map[string]mark{},
 		refused: map[string]string{},
 	}
 }
@@ -93,36 +93,59 @@ func (w *watch) wants(name string) bool {
 	return ok
 }
 
-// set notes what the client holds; nil: nothing.
-func (w *watch) set(name string, rev *revision) {
-	if old := w.known[name]; old != nil {
+// set notes what the client holds.
+func (w *watch) set(rev *revision) {
+	w.sum ^= rev.sum
+	if old := w.known.put(rev); old != nil {
 		w.sum ^= old.sum
 	}
-	if rev == nil {
-		delete(w.known, name)
-		return
+}
+
+// unset notes that the client holds nothing under a name.
+func (w *watch) unset(name string) {
+	if old := w.known.remove(name); old != nil {
+		w.sum ^= old.sum
 	}
-	w.sum ^= rev.sum
-	w.known[name] = rev
+}
+
+// hold believes a client that comes with versions of what it subscribes to.
+func (v *view) hold(w *watch, versions map[string]string) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	t := v.table(w.typeURL)
+	for name, version := range versions {
+		if w.wants(name) {
+			name = t.own(name)
+			w.set(&revision{Resource: resource.Resource{TypeURL: w.typeURL, Name: name, Version: version}, opaque: true})
+		}
+	}
 }
 
 // mark notes that a name is to be looked at.
 func (w *watch) mark(name string, asked bool) {
 	m := w.dirty[name]
 	m.asked = m.asked || asked
+	w.note(name, m)
+}
+
+func (w *watch) note(name string, m mark) {
+	if w.dirty == nil {
+		w.dirty = map[string]mark{}
+	}
 	w.dirty[name] = m
 }
 
 func (w *watch) clean(name string) {
-	if len(w.dirty) > 0 {
-		delete(w.dirty, name)
+	delete(w.dirty, name)
+	if len(w.dirty) == 0 {
+		w.dirty = nil // or a first sync's list would be kept for good
 	}
 }
 
 // forget drops a name that the client no longer subscribes to.
 func (w *watch) forget(name string) {
-	w.set(name, nil)
-	delete(w.dirty, name)
+	w.unset(name)
+	w.clean(name)
 	delete(w.refused, name)
 }
 
@@ -147,9 +170,9 @@ func (w *watch) absorb(t *table) {
 
 // markAll compares everything. A client that comes with nothing asks for all of it.
 func (w *watch) markAll(t *table) {
-	asks := w.fresh && len(w.known) == 0
-	for name := range w.known {
-		w.mark(name, false)
+	asks := w.fresh && w.known.n == 0
+	for rev := range w.known.all() {
+		w.mark(rev.Name, false)
 	}
 	if w.wildcard {
 		for name, it := range t.items {
@@ -184,7 +207,7 @@ func (w *watch) honour(st *stream, t *table) {
 		return
 	}
 	for _, rev := range have {
-		w.set(rev.Name, rev)
+		w.set(rev)
 		st.accepted(rev)
 	}
 	w.owes = false
@@ -215,7 +238,7 @@ func (w *watch) step(st *stream, v *view) {
 	}
 	if w.sotw && !w.full && len(f.put) == 0 { // there is no way to say "gone"
 		for _, name := range f.gone {
-			w.set(name, nil)
+			w.unset(name)
 		}
 		w.landed = f
 		return
@@ -251,7 +274,7 @@ func (w *watch) load(f *flight, st *stream, v *view, t *table) {
 		case wait:
 			if m := w.dirty[name]; m.held.IsZero() {
 				m.held = time.Now()
-				w.dirty[name] = m
+				w.note(name, m)
 				st.lookAgain()
 			}
 		case stay:
@@ -312,12 +335,12 @@ const (
 )
 
 func (w *watch) judge(name string, t *table, g *gate) verdict {
-	if !w.wants(name) {
+	have := w.known.get(name)
+	if have == nil && !w.wants(name) {
 		w.forget(name)
 		return drop
 	}
 	m := w.dirty[name]
-	have := w.known[name]
 	var cur *revision
 	it := t.items[name]
 	if it != nil {
@@ -342,7 +365,7 @@ func (w *watch) judge(name string, t *table, g *gate) verdict {
 		return put
 	case have != nil && have.Version == cur.Version:
 		if have.opaque {
-			w.set(name, cur)
+			w.set(cur)
 			g.stream.accepted(cur)
 		}
 		return drop
@@ -379,12 +402,12 @@ func (w *watch) world(f *flight) *discoveryv3.DiscoveryResponse {
 	sum := w.sum
 	for _, rev := range f.put {
 		sum ^= rev.sum
-		if old := w.known[rev.Name]; old != nil {
+		if old := w.known.get(rev.Name); old != nil {
 			sum ^= old.sum
 		}
 	}
 	for _, name := range f.gone {
-		if old := w.known[name]; old != nil {
+		if old := w.known.get(name); old != nil {
 			sum ^= old.sum
 		}
 	}
@@ -401,10 +424,10 @@ func (w *watch) world(f *flight) *discoveryv3.DiscoveryResponse {
 
 // everything lists what the client will hold after a flight, sorted by name.
 func (w *watch) everything(f *flight) []*revision {
-	after := make(map[string]*revision, len(w.known)+len(f.put))
-	for name, rev := range w.known {
+	after := make(map[string]*revision, w.known.n+len(f.put))
+	for rev := range w.known.all() {
 		if !rev.opaque {
-			after[name] = rev
+			after[rev.Name] = rev
 		}
 	}
 	for _, rev := range f.put {

@@ -1,8 +1,11 @@
 package xds
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -167,18 +170,52 @@ type deltaStream struct {
 	*stream
 }
 
-// Send implements stream.DeltaStream. From here on an ACK is believed.
+// Send implements stream.DeltaStream. It is the long way, and may wait for a client
+// that does not read. From here on an ACK is believed.
 func (d deltaStream) Send(m *discoveryv3.DeltaDiscoveryResponse) error {
+	d.sending.Lock()
+	defer d.sending.Unlock()
 	d.mu.Lock()
 	w := d.watch(m.GetTypeUrl())
 	if w == nil || w.flight == nil || &w.flight.response != m {
 		d.mu.Unlock()
 		return fmt.Errorf("a response for %s is not the one in flight", m.GetTypeUrl())
 	}
-	w.sent(m.GetNonce())
+	w.sent(newNonce())
 	r := encode(w.flight, w.typeURL)
 	d.mu.Unlock()
 	return d.SendMsg(r)
+}
+
+// sendNow sends a flight from the goroutine that has found it, and reports whether
+// it did; the other way is to wake go-control-plane's. It only sends what cannot
+// block: the client has proved with its ACKs that it has read all before, so that
+// gRPC's write quota of the stream is whole. st.mu is held, so that the ACK cannot
+// overtake it and nothing is sent once the stream has left.
+func (st *stream) sendNow(w *watch, f *flight) bool {
+	if st.direct == nil {
+		return false
+	}
+	for _, other := range st.watches {
+		if other != w && other.flight != nil {
+			return false
+		}
+	}
+	if !st.sending.TryLock() { // the end of what was answered already
+		return false
+	}
+	defer st.sending.Unlock()
+	w.sent(newNonce())
+	// After an error go-control-plane tries again, meets it too and ends the stream.
+	return st.direct.SendMsg(encode(f, w.typeURL)) == nil
+}
+
+// newNonce cannot be guessed: an ACK proves that the response was read to its end,
+// where the nonce stands. sendNow relies on that.
+func newNonce() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return strconv.FormatUint(binary.LittleEndian.Uint64(b[:]), 36)
 }
 
 // Recv implements stream.DeltaStream.
