@@ -48,11 +48,12 @@ func (b *book) apply(u fleet.Update, now time.Time, d *dirt) {
 		b.join(u.Source)
 		d.sources = true
 	}
+	before := s.heard
 	if u.Stale == "" || !u.Heard.IsZero() {
 		s.heard = cmp.Or(u.Heard, now)
 	}
 	synced := s.synced || u.Whole && u.Stale == ""
-	if s.stale != u.Stale || s.synced != synced {
+	if s.stale != u.Stale || s.synced != synced || u.Stale != "" && minute(before) != minute(s.heard) {
 		s.stale, s.synced = u.Stale, synced
 		d.sources = true
 		b.markSubject(u.Source, d)

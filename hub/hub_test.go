@@ -183,3 +183,25 @@ func TestASlowDiskDelaysOrdersOnly(t *testing.T) {
 		})
 	})
 }
+
+// Of two stale versions of one subject the one heard last holds: a replica that died a
+// day ago does not bring its day back when the other one loses touch too.
+func TestOfStaleVersionsTheLastHeardHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, config(t.TempDir()))
+		run(t, h, func(ctx context.Context) {
+			h.Tell(ctx, fleet.Update{Source: "i/kube/host", Whole: true, Put: []fleet.Fact{clusterFact(cluster("a", "eu"))}})
+			for _, source := range []string{"r0/kube/a", "r1/kube/a"} {
+				h.Tell(ctx, fleet.Update{Source: source, Whole: true, Put: []fleet.Fact{backendFact(backend("a", "shop", 2))}})
+			}
+			h.Tell(ctx, fleet.Update{Source: "r0/kube/a", Stale: "the peer is lost", Heard: time.Now()})
+			time.Sleep(24 * time.Hour)
+			h.Tell(ctx, fleet.Update{Source: "r1/kube/a", Put: []fleet.Fact{backendFact(backend("a", "shop", 5))}})
+			h.Tell(ctx, fleet.Update{Source: "r1/kube/a", Stale: "its API server does not answer", Heard: time.Now()})
+			synctest.Wait()
+			if n := h.Plan().Services[shop].Backends[0].ReadyCount(); n != 5 {
+				t.Errorf("%d endpoints are in force, want the 5 heard last", n)
+			}
+		})
+	})
+}

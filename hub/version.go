@@ -38,7 +38,8 @@ func (b *book) best(n fleet.FactName) (told, bool) {
 // versions are what is told of a fact, once for each subject, the one that holds
 // first. Sources of one subject are instances that look at the same objects, so
 // what they tell is one thing seen twice, by one perhaps a moment earlier: a fresh
-// one is believed before a stale one, then the lowest source name. Different
+// one is believed before a stale one, of stale ones the one that was heard last,
+// then the lowest source name. Different
 // subjects tell different objects of one name: those of a fresh source before those of a
 // stale one, then the elder. Thus all replicas choose alike.
 //
@@ -56,7 +57,7 @@ func (b *book) versions(n fleet.FactName) []told {
 		switch {
 		case i < 0:
 			list = append(list, t)
-		case cmp.Or(byFreshness(t, list[i]), cmp.Compare(t.source, list[i].source)) < 0:
+		case cmp.Or(byFreshness(t, list[i]), byHearing(t, list[i]), cmp.Compare(t.source, list[i].source)) < 0:
 			list[i] = t
 		}
 	}
@@ -68,6 +69,18 @@ func (b *book) versions(n fleet.FactName) []told {
 
 // byFreshness orders what is told by a fresh source before what is told by a stale one.
 func byFreshness(x, y told) int { return boolCompare(x.stale != "", y.stale != "") }
+
+// byHearing orders stale versions of one subject, the last heard first: an old memory
+// that comes back must not stand before a younger one. It counts whole minutes, since
+// replicas know the moment only as an age that has travelled.
+func byHearing(x, y told) int {
+	if x.stale == "" || y.stale == "" {
+		return 0
+	}
+	return minute(y.heard).Compare(minute(x.heard))
+}
+
+func minute(t time.Time) time.Time { return t.Truncate(time.Minute) }
 
 func boolCompare(a, b bool) int {
 	switch {

@@ -17,8 +17,12 @@ const GatewayController = "meridian.dev/gateway"
 // maxListeners bounds one Gateway, as its schema does.
 const maxListeners = 64
 
-// NotCarried is the reason of a field that is understood and has no effect yet.
-const NotCarried = "NotCarried"
+// Reasons that others act upon.
+const (
+	NotCarried   = "NotCarried"            // a field that is understood and has no effect yet
+	NotPermitted = "RefNotPermitted"       // no ReferenceGrant lets it name another namespace's object
+	NotAllowed   = "NotAllowedByListeners" // no listener takes routes of its namespace
+)
 
 // listener is one usable listener of a Gateway.
 type listener struct {
@@ -102,7 +106,7 @@ func listenerCertificate(f *field.Faults, path string, g *gatewayv1.Gateway, t *
 		return ""
 	}
 	if namespace != g.Namespace && !granted(grants, "Gateway", g.Namespace, "", "Secret", namespace, string(ref.Name)) {
-		f.AddReason("RefNotPermitted", path+".namespace", "no ReferenceGrant in %s lets Gateways of %s name its Secret %s; create one there", namespace, g.Namespace, ref.Name)
+		f.AddReason(NotPermitted, path+".namespace", "no ReferenceGrant in %s lets Gateways of %s name its Secret %s; create one there", namespace, g.Namespace, ref.Name)
 		return ""
 	}
 	return CertificateName(namespace, string(ref.Name))

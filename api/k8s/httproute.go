@@ -95,7 +95,7 @@ func (t *httpTranslation) parents(gateways []*gatewayv1.Gateway) (on []listener,
 		case matching == 0:
 			t.AddReason("NoMatchingParent", path, "Gateway %s/%s has no usable listener of that name and port; correct the reference, or mend the Gateway", namespace, name)
 		case taken == 0:
-			t.AddReason("NotAllowedByListeners", path, "no listener of Gateway %s/%s takes routes of namespace %s; allow them there with allowedRoutes.namespaces.from: All", namespace, name, t.route.Namespace)
+			t.AddReason(NotAllowed, path, "no listener of Gateway %s/%s takes routes of namespace %s; allow them there with allowedRoutes.namespaces.from: All", namespace, name, t.route.Namespace)
 		}
 	}
 	return on, attached
@@ -215,6 +215,9 @@ func (t *httpTranslation) match(path string, m gatewayv1.HTTPRouteMatch) (fleet.
 		if fault := badPath(out.Path); fault != "" && t.Count() == before {
 			t.Add(path+".path.value", "%s %s", field.Quote(out.Path), fault)
 		}
+		if t.Count() == before {
+			out.Path, _ = fleet.NormalPath(out.Path)
+		}
 		if out.Type == fleet.PathPrefix && out.Path != "/" {
 			out.Path = strings.TrimSuffix(out.Path, "/")
 		}
@@ -239,7 +242,7 @@ func (t *httpTranslation) target(path string, ref gatewayv1.HTTPBackendRef) (fle
 		return fleet.Target{}, false
 	}
 	if name.Namespace != t.route.Namespace && !granted(t.grants, "HTTPRoute", t.route.Namespace, group, kind, name.Namespace, name.Name) {
-		t.AddReason("RefNotPermitted", path+".namespace", "no ReferenceGrant in %s lets HTTPRoutes of %s name its %s %s; create one there", name.Namespace, t.route.Namespace, kind, name.Name)
+		t.AddReason(NotPermitted, path+".namespace", "no ReferenceGrant in %s lets HTTPRoutes of %s name its %s %s; create one there", name.Namespace, t.route.Namespace, kind, name.Name)
 	}
 	to := fleet.Target{Service: name, Weight: 1}
 	if ref.Weight != nil {

@@ -58,7 +58,7 @@ func TestHTTPRoute(t *testing.T) {
 		want  []string
 	}{
 		"host, paths and weights": {aRoute(`hostnames: [shop.example.com], rules: [
-{matches: [{path: {type: Exact, value: /a}}, {path: {value: /b/}}], backendRefs: [{name: blue, port: 80, weight: 9}, {name: green, port: 81}]},
+{matches: [{path: {type: Exact, value: /%61}}, {path: {value: /b/}}], backendRefs: [{name: blue, port: 80, weight: 9}, {name: green, port: 81}]},
 {backendRefs: [{name: blue, port: 80}]}]`), []string{
 			"shop.example.com Exact /a shop/blue:80*9 shop/green:81*1 infra/wild",
 			"shop.example.com Prefix /b shop/blue:80*9 shop/green:81*1 infra/wild",

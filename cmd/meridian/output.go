@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -49,10 +51,15 @@ func (f *format) print(w io.Writer, m proto.Message, table func(t *sheet)) error
 		table(t)
 		return t.w.Flush()
 	}
-	b, err := protojson.MarshalOptions{UseProtoNames: false, EmitDefaultValues: true, Multiline: true, Indent: "  "}.Marshal(m)
+	b, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("writing the answer: %w", err)
 	}
+	var plain bytes.Buffer // protojson varies its spaces from build to build; people compare outputs
+	if err := json.Indent(&plain, b, "", "  "); err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	b = plain.Bytes()
 	if *f == formatYAML {
 		if b, err = yaml.JSONToYAML(b); err != nil {
 			return fmt.Errorf("writing the answer: %w", err)

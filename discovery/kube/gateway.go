@@ -37,10 +37,26 @@ func (i *Installation) gateways(f *facts) {
 	}
 	for _, r := range i.shelves.httpRoutes.all() {
 		set, problems, attached := k8s.HTTPRoute(r, ours, grants, originOf(v1alpha1.HostCluster, "HTTPRoute", r))
-		if attached {
+		switch {
+		case !attached:
+		case set == nil && i.withdrawn(problems):
+			for _, p := range problems {
+				f.fault(p)
+			}
+		default:
 			take(f, "httproute/"+r.Namespace+"/"+r.Name, set, set != nil, problems)
 		}
 	}
+}
+
+// withdrawn reports whether somebody else's permission is what a route lacks. That is
+// no fault that an author could have made by a slip, after which the last good
+// version would stay: who takes a permission back means it. It is believed only
+// where everything that could give it has been read.
+func (i *Installation) withdrawn(problems []fleet.Problem) bool {
+	return i.shelves.gateways.ready() && i.shelves.grants.ready() && slices.ContainsFunc(problems, func(p fleet.Problem) bool {
+		return p.Reason == k8s.NotPermitted || p.Reason == k8s.NotAllowed
+	})
 }
 
 // writeGateways writes the conditions that Gateway API asks for, of our classes

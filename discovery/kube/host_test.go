@@ -426,4 +426,13 @@ hostnames: [shop.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]}
 		}
 		return nil
 	})
+
+	// A permission that is taken back ends what it permitted.
+	host.post(t, "/api/v1/namespaces", `{apiVersion: v1, kind: Namespace, metadata: {name: other}}`)
+	host.post(t, gatewayAPI+"/namespaces/other/referencegrants", `{apiVersion: gateway.networking.k8s.io/v1, kind: ReferenceGrant, metadata: {name: ours}, spec: {
+from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}], to: [{group: "", kind: Service}]}}`)
+	host.patch(t, gatewayAPI+"/namespaces/default/httproutes/shop", `{"spec":{"rules":[{"backendRefs":[{"name":"shop","namespace":"other","port":80}]}]}}`)
+	b.want(t, source, "cluster here", "route httproute/default/shop shop.example.com/ -> other/shop")
+	host.delete(t, gatewayAPI+"/namespaces/other/referencegrants/ours")
+	b.want(t, source, "cluster here")
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/fleet"
 )
 
 // members are the clusters that are watched now. It belongs to the installation's
@@ -42,6 +43,7 @@ func (ms *members) set(ctx context.Context, want map[string]*access) {
 		ms.running[name].stop()
 		ms.running[name].voice.end(ctx)
 		delete(ms.running, name)
+		ms.forget(name)
 		ms.meter.forget(name)
 		ms.cfg.Log.Info("a cluster has left, and so has what it said", "cluster", name)
 	}
@@ -73,10 +75,17 @@ func (ms *members) sweep(ctx context.Context, want map[string]*access) {
 		return
 	}
 	ms.swept = true
-	for _, u := range ms.cfg.Known {
+	for _, u := range slices.Clone(ms.cfg.Known) {
 		name, ours := strings.CutPrefix(u.Source, ms.source(""))
 		if _, there := want[name]; ours && !there && name != v1alpha1.HostCluster {
 			newVoice(u.Source, ms.cfg.Tell, nil).end(ctx)
+			ms.forget(name)
 		}
 	}
+}
+
+// forget drops what was remembered of a member that has left: should one of its name
+// come back, what it said before a restart is not its own any more.
+func (ms *members) forget(name string) {
+	ms.cfg.Known = slices.DeleteFunc(slices.Clone(ms.cfg.Known), func(u fleet.Update) bool { return u.Source == ms.source(name) })
 }
