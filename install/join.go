@@ -23,7 +23,7 @@ import (
 
 // Joining is an order to make a cluster a member.
 type Joining struct {
-	Membership // what is empty of it is read from the member's nodes
+	Membership // what is empty of it is as it was, or read from the member's nodes
 
 	Namespace     string        // of the installation, in both clusters; empty means meridian-system
 	Server        string        // by which the host reaches the member's API server; empty: as we do
@@ -129,6 +129,14 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 	}
 	if err := need(member.missingRights(ctx, memberRights(j.Namespace))); err != nil {
 		return false, err
+	}
+	if len(missing) == 0 {
+		if err := member.same(ctx, host, j.Namespace, j.Name); err != nil {
+			return false, err
+		}
+		if err := j.inherit(ctx, host); err != nil {
+			return false, err
+		}
 	}
 	nodes, err := member.nodes(ctx)
 	if err != nil {

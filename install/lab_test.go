@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/internal/lab"
 	"github.com/meridian-lb/meridian/internal/lab/cluster"
 	"github.com/meridian-lb/meridian/internal/lab/netns"
@@ -175,6 +176,41 @@ func TestStory(t *testing.T) {
 		var said bytes.Buffer
 		if _, err := Join(ctx, member, host, joining, false, Progress{W: &said}); err != nil || strings.Contains(said.String(), "changed\n") || strings.Contains(said.String(), "created\n") {
 			t.Errorf("%v\n%s", err, &said)
+		}
+	})
+	t.Run("join again keeps what was said before", func(t *testing.T) {
+		said := joining
+		said.Gateways = []v1alpha1.Gateway{{Address: "192.0.2.9"}}
+		said.Endpoints = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/14")}
+		said.Network = "shared"
+		for _, j := range []Joining{said, joining} {
+			if _, err := Join(ctx, member, host, j, false, Progress{}); err != nil {
+				t.Fatal(err)
+			}
+			o := j.object()
+			client, err := host.resource(ctx, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := client.Get(ctx, "us-1", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec := got.Object["spec"].(map[string]any)
+			gateways, _ := spec["gateways"].([]any)
+			networks, _ := spec["endpointNetworks"].([]any)
+			if len(gateways) != 1 || len(networks) != 1 || networks[0] != "10.244.0.0/14" || spec["network"] != "shared" {
+				t.Errorf("%v", spec)
+			}
+		}
+	})
+	t.Run("another cluster is not taken for the member", func(t *testing.T) {
+		_, err := Join(ctx, host, host, joining, false, Progress{})
+		if err == nil || !strings.Contains(err.Error(), "is another cluster") {
+			t.Errorf("joined: %v", err)
+		}
+		if err := Unjoin(ctx, host, host, Leaving{Name: "us-1"}, Progress{}); err == nil || !strings.Contains(err.Error(), "is another cluster") {
+			t.Errorf("let go: %v", err)
 		}
 	})
 	t.Run("credentials see what they must and nothing else", func(t *testing.T) {

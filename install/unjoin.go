@@ -40,6 +40,11 @@ func Unjoin(ctx context.Context, member, host *Reach, l Leaving, p Progress) err
 	if unreachable != nil && !l.Force {
 		return fmt.Errorf("%s cannot be cleaned: %w; with --force it is let go all the same, and what was made there stays until \"meridian unjoin\" can reach it", l.Name, unreachable)
 	}
+	if unreachable == nil {
+		if err := member.same(ctx, host, l.Namespace, l.Name); err != nil {
+			return err
+		}
+	}
 	if err := l.drain(ctx, host, p); err != nil {
 		return err
 	}

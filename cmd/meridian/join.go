@@ -27,7 +27,7 @@ func newJoin(o *options) *cobra.Command {
 		Long: `join makes a ServiceAccount in the member that may see services, endpoints, nodes and namespaces
 and nothing else, gives the host a token of it that ends by itself and is renewed in time, and
 describes the member to the host as object Cluster. Before anything is written, everything that is
-missing is said at once. Joining again changes what is described, and renews the token if need be.
+missing is said at once. Joining again changes what is said anew, keeps the rest, and renews the token if need be.
 
 Region, zone and place come from the nodes' topology labels and a table of the regions of AWS,
 Azure and Google Cloud; elsewhere say them with --region and --place.`,

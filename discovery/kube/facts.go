@@ -102,7 +102,14 @@ func (i *Installation) unread(n fleet.FactName) bool {
 		if kindOf(n.Name) == "httproute" {
 			return !s.httpRoutes.ready() || !s.gateways.ready() || !s.gatewayClasses.ready()
 		}
-		return !s.ingresses.ready()
+		if !s.ingresses.ready() {
+			return true
+		}
+		// Whether one that is there is ours may be its class's to say.
+		_, namespace, _ := strings.Cut(n.Name, "/")
+		namespace, name, _ := strings.Cut(namespace, "/")
+		_, there := s.ingresses.get(namespace, name)
+		return there && !s.ingressClasses.ready()
 	case fleet.KindCertificate:
 		return !i.allRoutesRead()
 	}

@@ -306,8 +306,11 @@ func (m *member) backend(name fleet.ServiceName) (b *fleet.Backend, problems []f
 		}
 		return nil, problems, false
 	}
-	if k8s.Withheld(svc) || !exported && !k8s.Federated(svc) {
+	switch {
+	case k8s.Withheld(svc):
 		return nil, nil, false
+	case !exported && !k8s.Federated(svc):
+		return nil, nil, m.exportsDenied() // who may not see exports cannot say that there is none
 	}
 	parts, zoneless := m.zoned(m.slices.of(name))
 	if zoneless {
@@ -315,6 +318,14 @@ func (m *member) backend(name fleet.ServiceName) (b *fleet.Backend, problems []f
 	}
 	b, problems = k8s.Backend(m.name, svc, parts, m.origin("Service", svc))
 	return b, problems, b == nil
+}
+
+// exportsDenied reports whether exports have never been seen because the API server
+// does not show them, though there may be some.
+func (m *member) exportsDenied() bool {
+	return !m.exports.ready() && slices.ContainsFunc(m.kinds, func(k *kind) bool {
+		return k.shelf == filler(m.exports) && apierrors.IsForbidden(k.trouble())
+	})
 }
 
 // zoned gives endpoints that know their node only the zone of the node. It also

@@ -1,7 +1,15 @@
 package kube
 
 import (
+	"log/slog"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/meridian-lb/meridian/fleet"
 )
@@ -17,5 +25,52 @@ func TestAMemberThatLeftIsForgotten(t *testing.T) {
 	}
 	if len(known) != 3 || known[0].Source != "i/kube/a" {
 		t.Errorf("somebody else's list was changed: %+v", known)
+	}
+}
+
+// A service that only an export explains stays while exports may not be seen, and
+// goes where there is no such kind.
+func TestUnseenExportsTakeNothingAway(t *testing.T) {
+	group := schema.GroupResource{Group: "multicluster.x-k8s.io", Resource: "serviceexports"}
+	for says, c := range map[string]struct {
+		err  error
+		keep bool
+	}{
+		"forbidden": {apierrors.NewForbidden(group, "", nil), true},
+		"not found": {apierrors.NewNotFound(group, ""), false},
+	} {
+		m := newMember("a", "i/kube/a", Config{Log: slog.New(slog.DiscardHandler)}, newMetrics(prometheus.NewRegistry()))
+		if err := m.services.Replace([]any{&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}}}, ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range m.kinds {
+			k.note(c.err)
+		}
+		if _, _, keep := m.backend(fleet.ServiceName{Namespace: "shop", Name: "cart"}); keep != c.keep {
+			t.Errorf("%s: kept %v, want %v", says, keep, c.keep)
+		}
+	}
+}
+
+// A route whose class nobody may read is not gone; one whose Ingress is gone is.
+func TestUnseenClassesTakeNothingAway(t *testing.T) {
+	i := &Installation{}
+	quiet := func([]change[*networkingv1.Ingress], bool) {}
+	i.shelves.ingresses.changed = quiet
+	if err := i.shelves.ingresses.Replace([]any{&networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}}, ""); err != nil {
+		t.Fatal(err)
+	}
+	unread := func(name string) bool {
+		return i.unread(fleet.FactName{Kind: fleet.KindRoutes, Name: "ingress/shop/" + name})
+	}
+	if !unread("web") || unread("gone") {
+		t.Errorf("without classes: there %v, gone %v", unread("web"), unread("gone"))
+	}
+	i.shelves.ingressClasses.changed = func([]change[*networkingv1.IngressClass], bool) {}
+	if err := i.shelves.ingressClasses.Replace(nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	if unread("web") {
+		t.Error("with classes, what is not ours any more is gone")
 	}
 }
