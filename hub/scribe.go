@@ -33,10 +33,11 @@ func (h *Hub) scribe(pages <-chan page) error {
 // turn opens a new page in place of one that the scribe has not come to yet; who
 // waits for that one waits for this one.
 func (h *Hub) turn(unwritten *page, orders []chan<- error) *page {
-	p := &page{at: time.Now(), orders: orders}
+	p := &page{at: time.Now()}
 	if unwritten != nil {
-		p.orders = append(unwritten.orders, orders...)
+		p.orders = unwritten.orders
 	}
+	p.orders = append(p.orders, orders...)
 	if h.keeper.path != "" {
 		p.content = contentOf(h.ledger.book)
 	}

@@ -29,7 +29,7 @@ func (h *holdings) find(name string) int {
 }
 
 func (h *holdings) home(name string) int {
-	return int(maphash.String(holdingsSeed, name) & uint64(len(h.slots)-1)) //nolint:gosec // below len
+	return int(maphash.String(holdingsSeed, name) & uint64(len(h.slots)-1))
 }
 
 // get finds what is held under a name, or nil.
