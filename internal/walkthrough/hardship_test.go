@@ -167,7 +167,7 @@ func (w *world) latency() {
 		late := make([]time.Duration, len(w.sites))
 		for at, s := range w.sites {
 			all.Go(func() {
-				for time.Since(began) < 20*time.Second {
+				for time.Since(began) < time.Minute {
 					if got, err := dump(w.ctx, s); err == nil && withoutTimes(got) != seen[at] {
 						late[at], seen[at] = time.Since(began), withoutTimes(got)
 						return
@@ -180,7 +180,7 @@ func (w *world) latency() {
 		for at, s := range w.sites {
 			switch {
 			case late[at] == 0:
-				w.t.Fatalf("change %d has not reached %s after 20 s", i, s.cluster)
+				w.t.Fatalf("change %d has not reached %s after a minute", i, s.cluster)
 			case late[at] > 200*time.Millisecond:
 				w.t.Logf("change %d at %s was in %s after %v", i, began.UTC().Format("15:04:05.000"), s.cluster, late[at].Round(time.Millisecond))
 			}
