@@ -73,10 +73,10 @@ type response mem.BufferSlice
 func encode(f *flight, typeURL string) response {
 	tail := make([]byte, 0, len(typeURL)+len(f.nonce)+8)
 	tail = appendString(tail, responseTypeURL, typeURL)
-	tail = appendString(tail, responseNonce, f.nonce)
 	for _, name := range f.gone {
 		tail = appendString(tail, responseRemoved, name)
 	}
+	tail = appendString(tail, responseNonce, f.nonce) // last: see newNonce
 	data := make(response, 0, 2*len(f.put)+1)
 	for _, rev := range f.put {
 		data = append(data, rev.wire.head, rev.wire.body)
@@ -211,7 +211,8 @@ func (st *stream) sendNow(w *watch, f *flight) bool {
 }
 
 // newNonce cannot be guessed: an ACK proves that the response was read to its end,
-// where the nonce stands. sendNow relies on that.
+// where the nonce stands. sendNow relies on that, or a client that acknowledges
+// without reading could make a publisher wait for it, and with it all of its view.
 func newNonce() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
