@@ -7,11 +7,9 @@ package helmbin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -70,19 +68,11 @@ func build(ctx context.Context, dir, target string, progress io.Writer) error {
 	fmt.Fprintf(progress, "building helm %s into %s (once; some minutes)\n", Version, target)
 	stop := toolbox.KeepTelling(func(elapsed time.Duration) { fmt.Fprintf(progress, "  … still building after %s\n", elapsed) })
 	defer stop()
-	cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", "-ldflags", "-s -w", module+"@"+Version)
-	cmd.Dir = work // outside of any module, so that no go.mod has a say in it
-	cmd.Env = append(os.Environ(), "GOBIN="+work, "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	out, err := cmd.CombinedOutput()
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("%w: put the go command on $PATH, or set $%s to a helm of your own", err, Env)
-	case err != nil:
-		return fmt.Errorf("go install (%w)%s; reach a module proxy (go env -w GOPROXY=…), or set $%s to a helm of your own", err, toolbox.Quote(out), Env)
+	// Outside of any module, so that no go.mod has a say in it.
+	err = toolbox.Go(ctx, work, []string{"GOBIN=" + work, "GOFLAGS="}, "set $"+Env+" to a helm of your own",
+		"install", "-trimpath", "-ldflags", "-s -w", module+"@"+Version)
+	if err != nil {
+		return err
 	}
 	return os.Rename(filepath.Join(work, "helm"), target)
 }

@@ -89,19 +89,7 @@ func goBuild(ctx context.Context, file string) error {
 	minor, _, _ = strings.Cut(minor, ".")
 	const in = "k8s.io/component-base/version."
 	stamp := fmt.Sprintf("-s -w -X %sgitVersion=%s -X %sgitMajor=%s -X %sgitMinor=%s", in, Version, in, major, in, minor)
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(root, "internal", "lab", "kube"),
+	return toolbox.Go(ctx, "", nil, "set $"+Env+" to a folder of your own",
+		"build", "-C", filepath.Join(root, "internal", "lab", "kube"),
 		"-trimpath", "-buildvcs=false", "-ldflags", stamp, "-o", file, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // lets it end its compilers
-	cmd.WaitDelay = 10 * time.Second
-	out, err := cmd.CombinedOutput()
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("%w: put the go command on $PATH, or set $%s to a folder of your own", err, Env)
-	case err != nil:
-		return fmt.Errorf("go build (%w)%s; reach a module proxy (go env -w GOPROXY=…), or set $%s to a folder of your own", err, toolbox.Quote(out), Env)
-	}
-	return nil
 }
