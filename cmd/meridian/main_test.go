@@ -211,6 +211,7 @@ func TestErrorsNameTheRemedy(t *testing.T) {
 		"no client":      {[]string{"explain", "shop.example.com", "--server", server}, "client"},
 		"bad client":     {[]string{"explain", "shop.example.com", "--client", "nobody", "--server", server}, "address"},
 		"bad format":     {[]string{"get", "regions", "-o", "xml"}, "table, json or yaml"},
+		"no such flag":   {[]string{"get", "regions", "--nope"}, "meridian get regions --help"},
 		"no host":        {[]string{"explain", "/cart", "--client", "192.0.2.1", "--server", server}, "HOST"},
 	} {
 		_, err := meridian(t, c.args...)

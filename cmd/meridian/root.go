@@ -34,6 +34,9 @@ explains where one client's request goes and why, and drains regions and cluster
 		SilenceErrors: true,
 		Version:       version,
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
 	f := root.PersistentFlags()
 	f.StringVar(&o.server, "server", cmp.Or(os.Getenv("MERIDIAN_SERVER"), "127.0.0.1:9443"), "admin API of a meridiand, host:port (env MERIDIAN_SERVER)")
 	f.StringVar(&o.access.identity, "identity", os.Getenv("MERIDIAN_IDENTITY"), "directory with tls.crt, tls.key and ca.crt of an operator or viewer (env MERIDIAN_IDENTITY)")

@@ -72,6 +72,7 @@ objects (Cluster, TrafficPolicy, Zone, Ingress), which take effect when they cha
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), *c) },
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w; see meridiand --help", err) })
 	f := cmd.Flags()
 	f.StringVar(&c.instance, "instance", hostname, "name of this process, unique over all regions")
 	f.StringVar(&c.region, "region", "", "region it stands in (required)")

@@ -389,6 +389,14 @@ func metric(t *testing.T, c config, line string) error {
 	return nil
 }
 
+func TestAnUnknownFlagNamesTheHelp(t *testing.T) {
+	cmd := newCommand()
+	cmd.SetArgs([]string{"--config", "x"})
+	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "meridiand --help") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestStartErrorsNameTheRemedy(t *testing.T) {
 	busy, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
