@@ -32,6 +32,13 @@ const (
 	bufferLimitBytes = 32 << 10
 )
 
+// mergeWindow is how long new weights and ejections may gather before the threads
+// that serve hear of them; Envoy's default is 1 s. Measured with a region that
+// swallows connections: of 3840 requests 71 to 93 wait for more than 500 ms, with
+// the default 83 to 135, without any window 64 to 66; but then a thousand hosts that
+// are ejected one by one make every thread build its lists a thousand times.
+const mergeWindow = 100 * time.Millisecond
+
 // breakerLimit bounds connections, requests and waiting requests per cluster and
 // Envoy. It guards the Envoy's memory; it is no statement on anybody's capacity.
 const breakerLimit = 65536
@@ -75,6 +82,7 @@ func cluster(v View, s fleet.ServiceName, port uint16, protocol string, regions 
 			// Envoy heeds the threshold only when all priorities together are short
 			// of healthy hosts: then any host is better than none.
 			HealthyPanicThreshold: &typev3.Percent{Value: 50},
+			UpdateMergeWindow:     durationpb.New(mergeWindow),
 			LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
 				LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
 			},
