@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -132,34 +131,20 @@ ports: [{name: http, port: 8080, protocol: TCP}]
 endpoints: [{addresses: [10.102.3.250], conditions: {ready: true}}]
 `
 
-// latency changes one endpoint of one service in Europe again and again, and
-// looks when each Envoy has it, and what else it was sent.
+// latency changes the endpoints of one service in Europe again and again, and
+// looks when each Envoy has just that many, and what else it was sent.
 func (w *world) latency() {
 	eu := w.site("eu")
 	eu.kubectl(flip, "apply", "-f", "-")
-	dump := func(ctx context.Context, s *site) (string, error) {
-		return s.envoyGet(ctx, "/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=^default/flip/80$")
-	}
-	seen := make([]string, len(w.sites))
-	for at, s := range w.sites {
-		w.eventually("the service is known in "+s.cluster, 20*time.Second, func(ctx context.Context) error {
-			got, err := dump(ctx, s)
-			if err == nil && !strings.Contains(got, "load_balancing_weight") {
-				err = fmt.Errorf("it is not there: %.300s", got)
-			}
-			seen[at] = withoutTimes(got)
-			return err
-		})
+	for _, s := range w.sites {
+		w.eventually("the service is known in "+s.cluster, 20*time.Second, func(ctx context.Context) error { return w.holds(ctx, s, "default/flip/80", 1) })
 	}
 	before := w.updates()
 	const changes = 200
 	var took []time.Duration
 	for i := range changes {
-		list := `{"endpoints":[{"addresses":["10.102.3.250"],"conditions":{"ready":true}}]}`
-		if i%2 == 0 {
-			list = `{"endpoints":[{"addresses":["10.102.3.250"],"conditions":{"ready":true}},{"addresses":["10.102.3.251"],"conditions":{"ready":true}}]}`
-		}
-		if _, err := eu.kube.DiscoveryV1().EndpointSlices("default").Patch(w.ctx, "flip-1", types.MergePatchType, []byte(list), metav1.PatchOptions{}); err != nil {
+		want := 2 + i%7 // none twice in a row, and no old one that could pass for a new one
+		if _, err := eu.kube.DiscoveryV1().EndpointSlices("default").Patch(w.ctx, "flip-1", types.MergePatchType, flipTo(want), metav1.PatchOptions{}); err != nil {
 			w.t.Fatal(err)
 		}
 		began := time.Now()
@@ -168,8 +153,8 @@ func (w *world) latency() {
 		for at, s := range w.sites {
 			all.Go(func() {
 				for time.Since(began) < time.Minute {
-					if got, err := dump(w.ctx, s); err == nil && withoutTimes(got) != seen[at] {
-						late[at], seen[at] = time.Since(began), withoutTimes(got)
+					if w.holds(w.ctx, s, "default/flip/80", want) == nil {
+						late[at] = time.Since(began)
 						return
 					}
 					<-time.After(time.Millisecond)
@@ -203,9 +188,46 @@ func (w *world) latency() {
 	}
 }
 
-var times = regexp.MustCompile(`"(last_updated|version_info)": "[^"]*"`)
+// flipTo is a patch after which the slice has that many endpoints.
+func flipTo(n int) []byte {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf(`{"addresses":["10.102.3.%d"],"conditions":{"ready":true}}`, 240+i))
+	}
+	return fmt.Appendf(nil, `{"endpoints":[%s]}`, strings.Join(list, ","))
+}
 
-func withoutTimes(dump string) string { return times.ReplaceAllString(dump, "") }
+// holds wants an Envoy to have that many endpoints of a cluster: so many hosts at
+// home, or the weight of so many behind another region's relay.
+func (w *world) holds(ctx context.Context, s *site, cluster string, want int) error {
+	text, err := s.envoyGet(ctx, "/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=^"+cluster+"$")
+	if err != nil {
+		return err
+	}
+	var dump struct {
+		Configs []struct {
+			Endpoint struct {
+				Localities []struct {
+					Hosts  []struct{} `json:"lb_endpoints"`
+					Weight int        `json:"load_balancing_weight"`
+				} `json:"endpoints"`
+			} `json:"endpoint_config"`
+		} `json:"configs"`
+	}
+	if err := json.Unmarshal([]byte(text), &dump); err != nil {
+		return err
+	}
+	got := 0
+	for _, c := range dump.Configs {
+		for _, l := range c.Endpoint.Localities {
+			got += max(l.Weight, len(l.Hosts))
+		}
+	}
+	if got != want {
+		return fmt.Errorf("%s has %d endpoints of %s, not %d", s.cluster, got, cluster, want)
+	}
+	return nil
+}
 
 // updates counts, by region, what each Envoy was sent of what.
 func (w *world) updates() map[string]map[string]int {
