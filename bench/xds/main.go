@@ -134,8 +134,24 @@ func connectAgain(clients *process, out io.Writer) (resources int64, err error) 
 	return r.Resources, nil
 }
 
-// settleTime lets the last ACKs be handled before CPU time is read.
-const settleTime = 300 * time.Millisecond
+// rest waits until a server has nothing left to do, the last ACKs included, and says
+// how much CPU time it has used. It has rested when it used less than a hundredth of
+// a CPU for a while: to be asked costs a little.
+func rest(server *process) (time.Duration, error) {
+	const while = 100 * time.Millisecond
+	last := time.Duration(-1)
+	for {
+		r, err := server.ask(command{Do: "cpu"})
+		if err != nil {
+			return 0, err
+		}
+		if last >= 0 && r.CPU-last < while/100 {
+			return r.CPU, nil
+		}
+		last = r.CPU
+		time.Sleep(while)
+	}
+}
 
 func change(server, clients *process, design string, round int) (sample, error) {
 	if _, err := clients.ask(command{Do: "arm", Design: design}); err != nil {
@@ -144,8 +160,7 @@ func change(server, clients *process, design string, round int) (sample, error) 
 	if _, err := server.ask(command{Do: "prepare", Round: round}); err != nil {
 		return sample{}, err
 	}
-	time.Sleep(settleTime)
-	before, err := server.ask(command{Do: "cpu"})
+	before, err := rest(server)
 	if err != nil {
 		return sample{}, err
 	}
@@ -157,12 +172,11 @@ func change(server, clients *process, design string, round int) (sample, error) 
 	if err != nil {
 		return sample{}, err
 	}
-	time.Sleep(settleTime)
-	after, err := server.ask(command{Do: "cpu"})
+	after, err := rest(server)
 	if err != nil {
 		return sample{}, err
 	}
-	return sample{cpu: after.CPU - before.CPU, last: time.Unix(0, got.At).Sub(time.Unix(0, began.At)), bytes: got.Bytes}, nil
+	return sample{cpu: after - before, last: time.Unix(0, got.At).Sub(time.Unix(0, began.At)), bytes: got.Bytes}, nil
 }
 
 // The goals: meridian's CPU per change as a share of the others'.
