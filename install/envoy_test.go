@@ -23,7 +23,7 @@ import (
 // certificate lets it, and obeys the command that drains it.
 func TestGatewayStarts(t *testing.T) {
 	envoy := lab.Envoy(t)
-	objects, err := Host(t.Context(), nil, Settings{Region: "europe-west1", Network: "eu-1", Values: map[string]any{"gateway": map[string]any{"drainSeconds": int64(1)}}})
+	parts, err := Offline(Settings{Region: "europe-west1", Network: "eu-1", Values: map[string]any{"gateway": map[string]any{"drainSeconds": int64(1)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestGatewayStarts(t *testing.T) {
 	port := freePort(t)
 	inside := strings.NewReplacer("/etc/envoy", etc, "/etc/meridian/identity", identity, "port_value: 9901", fmt.Sprintf("port_value: %d", port), "/127.0.0.1/9901", fmt.Sprintf("/127.0.0.1/%d", port))
 	var args, drain []string
-	for _, o := range objects {
+	for _, o := range parts[0].Objects {
 		switch name(o) {
 		case "ConfigMap " + Namespace + "/meridian-gateway":
 			data, _, _ := unstructured.NestedStringMap(o.Object, "data")

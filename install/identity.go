@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -81,16 +82,22 @@ func (i *identities) secrets() ([]*unstructured.Unstructured, error) {
 }
 
 // openAuthority takes the authority that is there, or the one that the settings
-// bring, or makes one.
+// bring, or makes one. It settles the trust domain.
 func (i *identities) openAuthority() (*unstructured.Unstructured, error) {
 	data := map[string][]byte{}
+	shared := i.settings.Authority
 	if s := i.found[SecretAuthority]; s != nil {
 		data = s.Data
-	} else if len(i.settings.Authority.Certificate) > 0 {
-		data[trust.BundleFile], data[authorityKey] = i.settings.Authority.Certificate, i.settings.Authority.Key
+	}
+	if len(shared.Certificate) > 0 {
+		if len(data[trust.BundleFile]) > 0 && !overlap(data[trust.BundleFile], shared.Certificate) {
+			return nil, fmt.Errorf("the authority in Secret %s/%s is another than the one to share, so what it certified would be a stranger there; leave --share-with out to keep it, or take this installation away with \"meridian uninstall\" and begin anew", i.namespace, SecretAuthority)
+		}
+		data = map[string][]byte{trust.BundleFile: shared.Certificate, authorityKey: shared.Key}
 	}
 	var err error
 	if len(data[trust.BundleFile]) == 0 {
+		i.settings.TrustDomain = cmp.Or(i.settings.TrustDomain, DefaultTrustDomain)
 		if i.authority, err = trust.NewAuthority(i.settings.TrustDomain); err != nil {
 			return nil, err
 		}
@@ -102,12 +109,25 @@ func (i *identities) openAuthority() (*unstructured.Unstructured, error) {
 	} else if i.authority, err = trust.LoadAuthority(data[trust.BundleFile], data[authorityKey]); err != nil {
 		return nil, fmt.Errorf("the authority in Secret %s/%s: %w", i.namespace, SecretAuthority, err)
 	}
+	i.settings.TrustDomain = cmp.Or(i.settings.TrustDomain, i.authority.Domain())
 	if i.authority.Domain() != i.settings.TrustDomain {
-		return nil, fmt.Errorf("the authority in Secret %s/%s is of the trust domain %s, not %s; give --trust-domain %s, or delete that Secret to begin anew",
-			i.namespace, SecretAuthority, i.authority.Domain(), i.settings.TrustDomain, i.authority.Domain())
+		return nil, fmt.Errorf("the authority in Secret %s/%s is of the trust domain %s and cannot certify for %s: every identity would be a stranger to the daemons and gateways that run, and to other regions; leave --trust-domain out, or take the installation away with \"meridian uninstall\" and begin anew",
+			i.namespace, SecretAuthority, i.authority.Domain(), i.settings.TrustDomain)
 	}
 	i.bundle = data[trust.BundleFile]
 	return i.secret(SecretAuthority, corev1.SecretTypeOpaque, map[string][]byte{trust.BundleFile: data[trust.BundleFile], authorityKey: data[authorityKey]}), nil
+}
+
+// overlap reports whether two bundles have a certificate in common.
+func overlap(a, b []byte) bool {
+	for block, rest := pem.Decode(a); block != nil; block, rest = pem.Decode(rest) {
+		for other, rest := pem.Decode(b); other != nil; other, rest = pem.Decode(rest) {
+			if bytes.Equal(block.Bytes, other.Bytes) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // kept is an identity that a Secret holds; zero when it does not.

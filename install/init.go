@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -17,14 +20,16 @@ import (
 	"github.com/meridian-lb/meridian/trust"
 )
 
-// Settings say what one installation is to be.
+// Settings say what one installation is to be. What they leave open is as it was,
+// if there is one already.
 type Settings struct {
 	Namespace   string         // empty means meridian-system
-	Region      fleet.Region   // required
+	Region      fleet.Region   // empty: as the nodes say
 	Network     string         // of this cluster's endpoints; empty: none of a name
-	TrustDomain string         // empty means meridian.internal
+	TrustDomain string         // empty means that of the authority, or meridian.internal
 	Replicas    int            // of the daemon; 0 means 2
 	Values      map[string]any // of the chart, beside what is said here; they win
+	ResetValues bool           // forget the values that were given before, but those that flags say
 
 	// Authority is one of another installation, whose identities this one shall
 	// share; zero: its own. Bundle is not looked at.
@@ -37,39 +42,83 @@ type Settings struct {
 // DefaultTrustDomain is that of an installation that names none.
 const DefaultTrustDomain = "meridian.internal"
 
-func (s Settings) complete() (Settings, error) {
-	s.Namespace = cmp.Or(s.Namespace, Namespace)
-	s.TrustDomain = cmp.Or(s.TrustDomain, DefaultTrustDomain)
-	s.Replicas = cmp.Or(s.Replicas, 2)
+// told is what the settings say, as values of the chart.
+func (s *Settings) told() map[string]any {
+	v := map[string]any{}
+	if s.Region != "" {
+		put(v, string(s.Region), "region")
+	}
+	if s.Network != "" {
+		put(v, s.Network, "network")
+	}
+	if s.TrustDomain != "" {
+		put(v, s.TrustDomain, "trustDomain")
+	}
+	if s.Replicas != 0 {
+		put(v, int64(s.Replicas), "meridiand", "replicas")
+	}
+	Merge(v, s.Values)
+	return v
+}
+
+// take reads from values of the chart what the settings have fields for, so that
+// "--set meridiand.replicas=3" means what "--replicas 3" does.
+func (s *Settings) take(values map[string]any) error {
+	for key, into := range map[string]*string{"region": (*string)(&s.Region), "network": &s.Network, "trustDomain": &s.TrustDomain} {
+		switch v := values[key].(type) {
+		case nil:
+		case string:
+			*into = v
+		default:
+			return fmt.Errorf("the value %s is %v, which is no word", key, v)
+		}
+	}
+	daemon, _ := values["meridiand"].(map[string]any)
+	n, told := daemon["replicas"], false
+	switch n := n.(type) {
+	case nil:
+		return nil
+	case int64:
+		s.Replicas, told = int(n), true
+	case float64: // as YAML and JSON are read
+		s.Replicas, told = int(n), n == float64(int(n))
+	}
+	if !told || s.Replicas < 1 || s.Replicas > 16 {
+		return fmt.Errorf("--replicas %v: 1 to 16 daemons stand in a region", n)
+	}
+	return nil
+}
+
+// complete refuses what cannot be, and fills in what goes without saying.
+func (s *Settings) complete() error {
 	switch {
 	case s.Region == "":
-		return s, errors.New("no region is given; name the one that this cluster stands in with --region")
+		return errors.New("no region is given; name the one that this cluster stands in with --region")
 	case field.Label(string(s.Region)) != nil:
-		return s, fmt.Errorf("--region: %w", field.Label(string(s.Region)))
+		return fmt.Errorf("--region: %w", field.Label(string(s.Region)))
 	case s.Network != "" && field.Label(s.Network) != nil:
-		return s, fmt.Errorf("--network: %w", field.Label(s.Network))
-	case trust.CheckDomain(s.TrustDomain) != nil:
-		return s, fmt.Errorf("--trust-domain: %w", trust.CheckDomain(s.TrustDomain))
-	case s.Replicas < 1 || s.Replicas > 16:
-		return s, fmt.Errorf("--replicas %d: 1 to 16 daemons stand in a region", s.Replicas)
+		return fmt.Errorf("--network: %w", field.Label(s.Network))
+	case s.TrustDomain != "" && trust.CheckDomain(s.TrustDomain) != nil:
+		return fmt.Errorf("--trust-domain: %w", trust.CheckDomain(s.TrustDomain))
 	}
-	return s, nil
+	s.Replicas = cmp.Or(s.Replicas, 2)
+	return nil
 }
 
 // prefix begins the names of the daemons.
-func (s Settings) prefix() string {
+func (s *Settings) prefix() string {
 	if own, _, _ := unstructured.NestedString(s.Values, "meridiand", "instancePrefix"); own != "" {
 		return own
 	}
 	return string(s.Region)
 }
 
-func (s Settings) identity(role trust.Role, region fleet.Region, name string) trust.Identity {
+func (s *Settings) identity(role trust.Role, region fleet.Region, name string) trust.Identity {
 	return trust.Identity{Domain: s.TrustDomain, Role: role, Region: region, Name: name}
 }
 
 // values are those of the chart.
-func (s Settings) values() map[string]any {
+func (s *Settings) values() map[string]any {
 	v := map[string]any{
 		"region": string(s.Region), "network": s.Network, "trustDomain": s.TrustDomain, "createNamespace": true,
 		"meridiand": map[string]any{"replicas": int64(s.Replicas), "identitySecret": SecretControl},
@@ -79,28 +128,135 @@ func (s Settings) values() map[string]any {
 	return v
 }
 
-// Merge lays values of the chart over others, map by map.
+// Merge lays values of the chart over others, map by map. It takes no map of over
+// into under, so that neither changes with the other.
 func Merge(under, over map[string]any) {
 	for k, v := range over {
-		a, okA := under[k].(map[string]any)
-		b, okB := v.(map[string]any)
-		if okA && okB {
-			Merge(a, b)
+		b, ok := v.(map[string]any)
+		if !ok {
+			under[k] = v
 			continue
 		}
-		under[k] = v
+		a, ok := under[k].(map[string]any)
+		if !ok {
+			a = map[string]any{}
+			under[k] = a
+		}
+		Merge(a, b)
 	}
 }
 
-// Host works out what a host cluster is to hold. With reach it takes over the
-// identities that are there; with nil it contacts nobody and makes new ones.
-func Host(ctx context.Context, reach *Reach, s Settings) ([]*unstructured.Unstructured, error) {
-	s, err := s.complete()
+// Init makes a cluster the host of an installation, or changes the one that it
+// hosts. In a dry run it writes nothing. It returns what the cluster is to hold and
+// what was done for it.
+func Init(ctx context.Context, reach *Reach, s Settings, dryRun bool, p Progress) (parts []Part, did Outcome, err error) {
+	s.Namespace = cmp.Or(s.Namespace, Namespace)
+	stop := p.during("looking at %s", reach.Name)
+	was, err := s.preflight(ctx, reach)
+	var objects []*unstructured.Unstructured
+	if err == nil {
+		objects, err = host(ctx, reach, s)
+	}
+	stop()
+	if err != nil {
+		return nil, did, err
+	}
+	parts = []Part{{Where: "host cluster", Objects: objects}}
+	gone, err := reach.dropped(ctx, s.Namespace, was, objects)
+	if err != nil {
+		return nil, did, err
+	}
+	if dryRun {
+		for _, o := range gone {
+			p.Say("Note: %s would be deleted, since the values do not ask for it any more.", name(o))
+		}
+		return parts, did, nil
+	}
+	p.Say("%s, region %s:", reach.Name, s.Region)
+	// First, since what comes may need what these hold: an address, or a port.
+	if err := reach.removeAll(ctx, gone, p); err != nil {
+		return nil, did, err
+	}
+	did, err = reach.Apply(ctx, objects, p)
+	if err != nil {
+		return nil, did, fmt.Errorf("%w; what came before it is applied and stays; when the cause is mended, \"meridian init --context %s\" goes on from there", err, reach.Name)
+	}
+	p.Say("  %s", did)
+	return parts, did, nil
+}
+
+// Offline works out what a host cluster is to hold without contacting anybody: a
+// new authority and new certificates.
+func Offline(s Settings) ([]Part, error) {
+	s.Namespace = cmp.Or(s.Namespace, Namespace)
+	s.Values = s.told()
+	if err := s.take(s.Values); err != nil {
+		return nil, err
+	}
+	if err := s.complete(); err != nil {
+		return nil, err
+	}
+	objects, err := host(context.Background(), nil, s)
+	return []Part{{Where: "host cluster", Objects: objects}}, err
+}
+
+// preflight completes the settings from what is there, and says everything that is
+// missing at once. It returns what the installation was told before; nil: nothing.
+func (s *Settings) preflight(ctx context.Context, reach *Reach) (was *record, err error) {
+	if err := reach.version(); err != nil {
+		return nil, err
+	}
+	if was, err = s.inherit(ctx, reach); err != nil {
+		return nil, err
+	}
+	s.Values = s.told()
+	if err := s.take(s.Values); err != nil {
+		return nil, err
+	}
+	var missing []string
+	if s.Region == "" {
+		site, err := reach.site(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if s.Region, err = site.Region(); err != nil {
+			missing = append(missing, fmt.Sprintf("the region of %s is not known: %v", reach.Name, err))
+		}
+	}
+	trial := *s // a region is needed to render anything
+	trial.Region, trial.TrustDomain = cmp.Or(s.Region, "unknown"), cmp.Or(s.TrustDomain, DefaultTrustDomain)
+	if err := trial.complete(); err != nil {
+		return nil, err
+	}
+	objects, err := Render(s.Namespace, trial.values())
 	if err != nil {
 		return nil, err
 	}
+	for _, secret := range []string{SecretAuthority, SecretRecord} {
+		objects = append(objects, bare(corev1.SchemeGroupVersion.WithKind("Secret"), s.Namespace, secret))
+	}
+	if s.Zone != nil {
+		objects = append(objects, object(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindZone), s.Zone))
+	}
+	lacking, err := reach.missingToApply(ctx, objects, nil)
+	if err != nil {
+		return nil, err
+	}
+	if lacking != "" {
+		missing = append(missing, lacking)
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("Meridian cannot be installed in %s yet, and nothing was written:\n  - %s", reach.Name, strings.Join(missing, "\n  - ")) //nolint:staticcheck // a name
+	}
+	return was, s.complete()
+}
+
+// host works out what a host cluster is to hold. With reach it takes over the
+// identities that are there; with nil it makes new ones.
+func host(ctx context.Context, reach *Reach, s Settings) ([]*unstructured.Unstructured, error) {
 	ids := &identities{settings: s, namespace: s.Namespace, now: time.Now()}
 	if reach != nil {
+		var err error
 		ids.found, err = reach.existing(ctx, s.Namespace, SecretAuthority, SecretControl, SecretGateway, SecretOperator)
 		if err != nil {
 			return nil, err
@@ -110,16 +266,65 @@ func Host(ctx context.Context, reach *Reach, s Settings) ([]*unstructured.Unstru
 	if err != nil {
 		return nil, err
 	}
+	s = ids.settings // now with a trust domain
 	objects, err := Render(s.Namespace, s.values())
 	if err != nil {
 		return nil, err
 	}
-	objects = append(objects, secrets...)
+	told := &record{values: map[string]any{"region": string(s.Region), "trustDomain": s.TrustDomain}, lifetime: s.CertificateLifetime}
+	Merge(told.values, s.Values)
+	kept, err := told.secret(s.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	objects = append(append(objects, secrets...), kept)
 	if s.Zone != nil {
 		objects = append(objects, object(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindZone), s.Zone))
 	}
 	sortObjects(objects)
 	return objects, nil
+}
+
+// dropped are the objects that an installation was told to have before and that are
+// not among those that it shall have now, the last to go first. CRDs and the
+// namespace stay: with them would go what people wrote.
+func (r *Reach) dropped(ctx context.Context, namespace string, was *record, now []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	if was == nil {
+		return nil, nil
+	}
+	before := Settings{Namespace: namespace, Values: was.values}
+	if err := errors.Join(before.take(was.values), before.complete()); err != nil {
+		return nil, err
+	}
+	old, err := Render(namespace, before.values())
+	if err != nil {
+		return nil, nil //nolint:nilerr // of a chart that took other values: what it made is not known
+	}
+	wanted := map[string]bool{}
+	for _, o := range now {
+		wanted[name(o)] = true
+	}
+	var out []*unstructured.Unstructured
+	for _, o := range old {
+		if wanted[name(o)] || o.GetKind() == "Namespace" || o.GetKind() == "CustomResourceDefinition" {
+			continue
+		}
+		client, err := r.resource(ctx, o)
+		if meta.IsNoMatchError(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch live, err := client.Get(ctx, o.GetName(), metav1.GetOptions{}); {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, r.explain("reading "+name(o), err)
+		case made(live):
+			out = append(out, bare(o.GroupVersionKind(), o.GetNamespace(), o.GetName()))
+		}
+	}
+	return out, nil
 }
 
 // NewZone is a DNS zone with its name servers, each "name" or "name=address,address".

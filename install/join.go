@@ -115,21 +115,14 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 		return false, err
 	}
 	var missing []string
-	need := func(sentence string, err error) error {
-		if sentence != "" {
-			missing = append(missing, sentence)
-		}
-		return err
-	}
 	if there, known := host.crd(ctx, v1alpha1.Group, v1alpha1.KindCluster); known && !there {
 		missing = append(missing, fmt.Sprintf("%s is no host cluster: it knows no Cluster of meridian.dev; run \"meridian init --context %s\" first", host.Name, host.Name))
 	}
-	if err := need(host.missingRights(ctx, hostRights(j.Namespace))); err != nil {
+	ours, lacking, err := j.rights(ctx, member, host)
+	if err != nil {
 		return false, err
 	}
-	if err := need(member.missingRights(ctx, memberRights(j.Namespace))); err != nil {
-		return false, err
-	}
+	missing = append(missing, lacking...)
 	if len(missing) == 0 {
 		if err := member.same(ctx, host, j.Namespace, j.Name); err != nil {
 			return false, err
@@ -138,28 +131,57 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 			return false, err
 		}
 	}
-	nodes, err := member.nodes(ctx)
+	site, err := member.site(ctx)
 	if err != nil {
 		return false, err
 	}
-	missing = append(missing, j.settle(ReadSite(nodes), p)...)
+	missing = append(missing, j.settle(site, p)...)
 	if j.Server == "" && onThisMachine(member.Config.Host) {
 		missing = append(missing, fmt.Sprintf("your context reaches its API server at %s, which is your own machine and leads the host astray; say with --api-server how the host reaches it (kind: https://<name>-control-plane:6443)", member.Config.Host))
 	}
 	if len(missing) > 0 {
-		return false, fmt.Errorf("%s cannot join yet:\n  - %s", j.Name, strings.Join(missing, "\n  - "))
+		return false, fmt.Errorf("%s cannot join yet, and nothing was written:\n  - %s", j.Name, strings.Join(missing, "\n  - "))
 	}
 	if cluster, problems := j.cluster().Parse(fleet.Origin{Kind: v1alpha1.KindCluster, Name: j.Name}); cluster == nil || len(problems) > 0 {
 		return false, fmt.Errorf("the Cluster %s would not be accepted: %s", j.Name, sentences(problems))
 	}
+	return ours, nil
+}
+
+// rights says what whoever runs the command may not do in both clusters. It reports
+// whether the member's namespace is ours to make, and so to remove.
+func (j *Joining) rights(ctx context.Context, member, host *Reach) (ours bool, missing []string, err error) {
 	ns, err := member.kube.CoreV1().Namespaces().Get(ctx, j.Namespace, metav1.GetOptions{})
 	switch {
-	case apierrors.IsNotFound(err):
-		return true, nil
-	case err != nil:
-		return false, member.explain("reading Namespace "+j.Namespace, err)
+	case err == nil:
+		ours = ns.Labels[labelJoined] == "true"
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		ours = true // as far as anybody knows
+	default:
+		return false, nil, member.explain("reading Namespace "+j.Namespace, err)
 	}
-	return ns.Labels[labelJoined] == "true", nil
+	inMember := memberObjects(j.Namespace)
+	if ours {
+		inMember = append(inMember, memberNamespace(j.Namespace))
+	}
+	lacking, err := host.missingToApply(ctx, j.inHost(nil), nil)
+	if err != nil {
+		return false, nil, err
+	}
+	if lacking != "" {
+		missing = append(missing, lacking)
+	}
+	lacking, err = member.missingToApply(ctx, inMember, []right{
+		{verb: "list", resource: "nodes"},
+		{verb: "create", resource: "serviceaccounts", subresource: "token", namespace: j.Namespace},
+	})
+	if err != nil {
+		return false, nil, err
+	}
+	if lacking != "" {
+		missing = append(missing, lacking)
+	}
+	return ours, missing, nil
 }
 
 // onThisMachine reports whether a URL leads to loopback.
@@ -175,7 +197,7 @@ func onThisMachine(server string) bool {
 // settle fills in from the nodes what the order leaves open, and returns what they
 // do not say either.
 func (j *Joining) settle(site Site, p Progress) (missing []string) {
-	if site.Nodes == 0 {
+	if site.Nodes == 0 && !site.Hidden {
 		p.Say("Note: %s has no nodes yet.", j.Name)
 	}
 	if j.Region == "" {

@@ -113,25 +113,18 @@ func TestStory(t *testing.T) {
 	t.Run("init", func(t *testing.T) {
 		begin := time.Now()
 		var said bytes.Buffer
-		objects, err := Host(ctx, host, settings)
-		if err != nil {
-			t.Fatal(err)
+		parts, first, err := Init(ctx, host, settings, false, Progress{W: &said})
+		if err != nil || first.Created != len(parts[0].Objects) {
+			t.Fatalf("%v, %v\n%s", err, first, &said)
 		}
-		first, err := host.Apply(ctx, objects, Progress{W: &said})
-		if err != nil || first.Created != len(objects) {
-			t.Fatalf("%v, %v of %d\n%s", err, first, len(objects), &said)
-		}
-		t.Logf("%d objects in %s", len(objects), time.Since(begin).Round(time.Millisecond))
+		t.Logf("%d objects in %s", first.Created, time.Since(begin).Round(time.Millisecond))
 	})
 	t.Run("init again writes nothing", func(t *testing.T) {
-		objects, err := Host(ctx, host, settings)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var said bytes.Buffer
-		second, err := host.Apply(ctx, objects, Progress{W: &said})
-		if err != nil || second.Created+second.Changed > 0 {
-			t.Errorf("%v, %v\n%s", err, second, &said)
+		for _, again := range []Settings{settings, {}} {
+			var said bytes.Buffer
+			if _, second, err := Init(ctx, host, again, false, Progress{W: &said}); err != nil || second.Created+second.Changed > 0 {
+				t.Errorf("%+v: %v %v\n%s", again, err, second, &said)
+			}
 		}
 	})
 

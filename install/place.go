@@ -24,6 +24,7 @@ type Site struct {
 	Unzoned  []string       // nodes that say no zone, sorted
 	Networks []netip.Prefix // that pods and nodes have their addresses from, sorted; empty when nodes do not say
 	NoPods   bool           // some node says no range of its pods
+	Hidden   bool           // whoever asks may not list the nodes
 }
 
 // ReadSite reads nodes' labels and ranges.
@@ -120,6 +121,9 @@ func compact(prefixes []netip.Prefix) []netip.Prefix {
 
 // Region is the one that the nodes name.
 func (s Site) Region() (fleet.Region, error) {
+	if s.Hidden {
+		return "", errors.New("its nodes say the region, and you may not list them; name it with --region")
+	}
 	switch len(s.Regions) {
 	case 0:
 		return "", errors.New("its nodes have no label topology.kubernetes.io/region; name the region with --region")

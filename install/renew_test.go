@@ -74,11 +74,7 @@ func TestRenew(t *testing.T) {
 	ctx, now := t.Context(), time.Now()
 	installed := func() Outcome {
 		t.Helper()
-		objects, err := Host(ctx, host, Settings{Region: "europe-west1", CertificateLifetime: 60 * day})
-		if err != nil {
-			t.Fatal(err)
-		}
-		did, err := host.Apply(ctx, objects, Progress{})
+		_, did, err := Init(ctx, host, Settings{Region: "europe-west1", CertificateLifetime: 60 * day}, false, Progress{})
 		if err != nil {
 			t.Fatal(err)
 		}

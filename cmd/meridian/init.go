@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 	"helm.sh/helm/v4/pkg/strvals"
 	"sigs.k8s.io/yaml"
 
-	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/install"
+	"github.com/meridian-lb/meridian/trust"
 )
 
 // installing is what "init" is told.
@@ -19,6 +20,9 @@ type installing struct {
 	kube
 	kubeContext string
 	region      string
+	network     string
+	trustDomain string
+	replicas    int64
 	domain      string
 	nameservers []string
 	shareWith   string
@@ -37,11 +41,16 @@ an authority with the certificates of daemons and gateways, and what the Helm ch
 holds. What is there and right already is not written again; certificates that near their end are
 renewed. Run it again after an upgrade of this program.
 
+Run again, it stays with what it was told before, but for what is said anew: new values are laid over
+old ones, --peer replaces the list, and --reset-values forgets what --set and --values said. The Secret
+meridian-installation keeps it. Region and trust domain stay for good.
+
 With --share-with it installs another region's daemons and gateways into another cluster, under the
 authority of the installation that the named context leads to; --peer says where its daemons listen.`,
 		Example: `  meridian init --context eu --region europe-west1 --network eu-1
   meridian init --context eu --domain shop.example.com --nameserver ns1.shop.example.com=192.0.2.53
   meridian init --context asia --region asia-east1 --network asia-1 --share-with eu --peer 192.0.2.60:17443
+  meridian init --context eu --set gateway.autoscaling.maxReplicas=20   # again; the rest stays
   meridian init --region europe-west1 --dry-run --offline > meridian.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error { return i.run(c, o) },
 	}
@@ -50,16 +59,17 @@ authority of the installation that the named context leads to; --peer says where
 	i.contextFlag(cmd, &i.kubeContext, "context", "context of the cluster to install into; default: the current one")
 	f := cmd.Flags()
 	f.StringVar(&i.region, "region", "", "region that the cluster stands in; default: what its nodes' labels say")
-	f.StringVar(&i.settings.Network, "network", "", "network whose endpoints the gateways reach directly: the name that this cluster will join by, if nothing else")
-	f.StringVar(&i.settings.TrustDomain, "trust-domain", install.DefaultTrustDomain, "trust domain of the identities")
+	f.StringVar(&i.network, "network", "", "network whose endpoints the gateways reach directly: the name that this cluster will join by, if nothing else")
+	f.StringVar(&i.trustDomain, "trust-domain", "", "trust domain of the identities; default: that of the authority, or "+install.DefaultTrustDomain)
 	f.StringVar(&i.domain, "domain", "", "DNS zone to serve, as object Zone")
 	f.StringArrayVar(&i.nameservers, "nameserver", nil, "name server of the zone, name or name=address,…; may be repeated; default: ns1 of the domain")
-	f.IntVar(&i.settings.Replicas, "replicas", 2, "daemons")
+	f.Int64Var(&i.replicas, "replicas", 0, "daemons; default 2")
 	f.DurationVar(&i.settings.CertificateLifetime, "certificate-lifetime", 0, "of new certificates; default 90 days")
 	i.contextFlag(cmd, &i.shareWith, "share-with", "context of an installation whose authority to use")
-	f.StringArrayVar(&i.peers, "peer", nil, "daemon of another region to follow, host:port; may be repeated")
-	f.StringArrayVarP(&i.files, "values", "f", nil, "YAML file with values of the chart; may be repeated")
+	f.StringArrayVar(&i.peers, "peer", nil, "daemon of another region to follow, host:port; may be repeated; \"\": none any more")
+	f.StringArrayVarP(&i.files, "values", "f", nil, "YAML file with values of the chart, - for standard input; may be repeated")
 	f.StringArrayVar(&i.sets, "set", nil, "value of the chart, as helm writes it: gateway.autoscaling.maxReplicas=20")
+	f.BoolVar(&i.settings.ResetValues, "reset-values", false, "forget what --set and --values have said before")
 	f.BoolVar(&i.offline, "offline", false, "with --dry-run: contact nobody; a new authority and new certificates are printed")
 	return cmd
 }
@@ -69,33 +79,32 @@ func (i *installing) run(c *cobra.Command, o *options) error {
 	if err := i.noTable(o.output); err != nil {
 		return err
 	}
-	if err := i.read(); err != nil {
+	if err := i.read(c); err != nil {
 		return err
 	}
-	var reach *install.Reach
-	if !i.offline {
-		var err error
-		if reach, err = install.Open(i.kubeconfig, i.kubeContext); err != nil {
+	if i.offline {
+		parts, err := install.Offline(i.settings)
+		if err != nil {
 			return err
 		}
-		if err := i.ask(ctx, reach); err != nil {
+		return i.print(c.OutOrStdout(), o.output, parts)
+	}
+	reach, err := install.Open(i.kubeconfig, i.kubeContext)
+	if err != nil {
+		return err
+	}
+	if i.shareWith != "" {
+		if i.settings.Authority, err = i.share(ctx, reach); err != nil {
 			return err
 		}
 	}
-	objects, err := install.Host(ctx, reach, i.settings)
+	parts, _, err := install.Init(ctx, reach, i.settings, i.dryRun, i.progress(c))
 	if err != nil {
 		return err
 	}
 	if i.dryRun {
-		return i.print(c.OutOrStdout(), o.output, []install.Part{{Where: "host cluster", Objects: objects}})
+		return i.print(c.OutOrStdout(), o.output, parts)
 	}
-	p := i.progress(c)
-	p.Say("%s, region %s:", reach.Name, i.settings.Region)
-	did, err := reach.Apply(ctx, objects, p)
-	if err != nil {
-		return err
-	}
-	p.Say("  %s", did)
 	fmt.Fprintf(c.OutOrStdout(), `Meridian is installed in %s. Its daemons are ready when the first cluster has joined:
   meridian join NAME --context CONTEXT --host-context %s
   meridian check --context %s
@@ -103,18 +112,19 @@ func (i *installing) run(c *cobra.Command, o *options) error {
 	return nil
 }
 
-// read takes over what flags and files say.
-func (i *installing) read() error {
+// read takes over what flags and files say. A flag that is given wins over what was
+// told before even when it is empty, and --set over all.
+func (i *installing) read(c *cobra.Command) error {
 	switch {
 	case i.offline && !i.dryRun:
 		return errors.New("--offline contacts nobody, so nothing can be applied; add --dry-run")
 	case i.offline && i.shareWith != "":
 		return errors.New("--share-with has to ask the cluster that it names; leave --offline out")
 	}
-	i.settings.Region = fleet.Region(i.region)
+	given := c.Flags().Changed
 	values := map[string]any{}
 	for _, file := range i.files {
-		b, err := os.ReadFile(file)
+		b, err := readValues(c, file)
 		if err != nil {
 			return fmt.Errorf("--values: %w", err)
 		}
@@ -124,16 +134,30 @@ func (i *installing) read() error {
 		}
 		install.Merge(values, v)
 	}
-	if i.shareWith != "" {
-		install.Merge(values, map[string]any{"meridiand": map[string]any{"kube": false}})
-	}
-	if len(i.peers) > 0 {
-		var list []any
-		for _, p := range i.peers {
-			list = append(list, p)
+	for _, word := range []struct{ flag, key, value string }{
+		{"region", "region", i.region}, {"network", "network", i.network}, {"trust-domain", "trustDomain", i.trustDomain},
+	} {
+		if given(word.flag) {
+			values[word.key] = word.value
 		}
-		install.Merge(values, map[string]any{"meridiand": map[string]any{"peers": list}})
 	}
+	daemon := map[string]any{}
+	if given("replicas") {
+		daemon["replicas"] = i.replicas
+	}
+	if i.shareWith != "" {
+		daemon["kube"] = false
+	}
+	if given("peer") {
+		list := []any{}
+		for _, p := range i.peers {
+			if p != "" {
+				list = append(list, p)
+			}
+		}
+		daemon["peers"] = list
+	}
+	install.Merge(values, map[string]any{"meridiand": daemon})
 	for _, s := range i.sets {
 		if err := strvals.ParseInto(s, values); err != nil {
 			return fmt.Errorf("--set %q: %w", s, err)
@@ -148,24 +172,22 @@ func (i *installing) read() error {
 	return err
 }
 
-// ask completes the settings from clusters.
-func (i *installing) ask(ctx context.Context, reach *install.Reach) error {
-	if i.settings.Region == "" {
-		site, err := reach.Site(ctx)
-		if err != nil {
-			return err
-		}
-		if i.settings.Region, err = site.Region(); err != nil {
-			return fmt.Errorf("the region of %s is not known: %w", reach.Name, err)
-		}
+// readValues reads a file of values, or what is piped in.
+func readValues(c *cobra.Command, file string) ([]byte, error) {
+	if file == "-" {
+		return io.ReadAll(c.InOrStdin())
 	}
-	if i.shareWith == "" {
-		return nil
-	}
+	return os.ReadFile(file)
+}
+
+// share is the authority of the installation that another region's shall have too.
+func (i *installing) share(ctx context.Context, reach *install.Reach) (trust.PEM, error) {
 	with, err := install.Open(i.kubeconfig, i.shareWith)
 	if err != nil {
-		return err
+		return trust.PEM{}, err
 	}
-	i.settings.Authority, err = with.Authority(ctx, install.Namespace)
-	return err
+	if with.Config.Host == reach.Config.Host {
+		return trust.PEM{}, fmt.Errorf("--share-with %s leads to the very cluster that %s does; name the context of the host cluster there, and the one of another region with --context", with.Name, reach.Name)
+	}
+	return with.Authority(ctx, install.Namespace)
 }

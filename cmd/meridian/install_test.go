@@ -66,17 +66,31 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 	run("nothing is installed here", "check", "--context", "eu")
 	run("only --dry-run does", "init", "--context", "eu", "-o", "yaml")
 	run("kind: StatefulSet", "init", "--context", "eu", "--region", "europe-west1", "--dry-run")
-	run("does not match pattern", "init", "--context", "eu", "--region", "europe-west1", "--set", "network=No_Label")
-	run("37 created", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
-	run("0 created, 0 changed, 37 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
-	run("1 created, 0 changed, 37 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1",
+	run("is not a DNS label", "init", "--context", "eu", "--region", "europe-west1", "--set", "network=No_Label")
+	run("38 created", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
+	run("0 created, 0 changed, 38 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1")
+	run("1 created, 0 changed, 38 as they were", "init", "--context", "eu", "--region", "europe-west1", "--network", "eu-1",
 		"--domain", "shop.example.com", "--nameserver", "ns1.shop.example.com=192.0.2.53")
+	run("0 created, 0 changed, 38 as they were", "init", "--context", "eu")
+	run("1 created, 3 changed, 35 as they were", "init", "--context", "eu", "--set", "serviceMonitor.enabled=false", "--peer", "192.0.2.60:17443", "--set", "dns.service.split=true")
+	run("--peer=192.0.2.60:17443", "init", "--context", "eu", "--dry-run")
+	run("0 changed, 39 as they were", "init", "--context", "eu", "--network", "eu-1")
+	run("cannot move to us-east1", "init", "--context", "eu", "--region", "us-east1")
+	run("1 to 16 daemons", "init", "--context", "eu", "--replicas", "0")
+	run("the very cluster that eu does", "init", "--context", "eu", "--share-with", "eu")
+	run("as they were", "init", "--context", "eu", "--peer", "")
+	if out := run("kind: StatefulSet", "init", "--context", "eu", "--dry-run"); strings.Contains(out, "192.0.2.60") {
+		t.Error("the peer stays")
+	}
 	run("0 to be renewed, 4 good.", "certs", "renew", "--context", "eu", "--dry-run")
 	run("0 renewed, 4 good.", "certs", "renew", "--context", "eu")
 	run(`"good": 4`, "certs", "renew", "--context", "eu", "-o", "json")
 	run("0 renewed, 0 good.", "certs", "renew", "--context", "us")
 	run("Secret meridian-system/meridian-ca created", "init", "--context", "us", "--region", "us-east1", "--share-with", "eu", "--peer", "192.0.2.60:17443")
 
+	if out := run("kind: StatefulSet", "init", "--context", "us", "--dry-run"); strings.Contains(out, "--kube") || !strings.Contains(out, "--peer=192.0.2.60:17443") {
+		t.Errorf("the region that shares became a host of its own:\n%s", out)
+	}
 	run(`no cloud has a region "lab"`, "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "lab")
 	run("is no place on earth", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "lab", "--place", "95,1")
 	run("your own machine", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1")
