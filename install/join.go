@@ -30,6 +30,8 @@ type Joining struct {
 	TokenLifetime time.Duration // 0 means 7 days
 	ZoneLabels    bool          // every node has to say its zone
 	AnyEndpoint   bool          // endpoints may lie anywhere, whatever the nodes say
+
+	uid string // of the cluster that joins; empty: it does not say
 }
 
 // pending stands in a dry run for the token that only applying makes.
@@ -85,7 +87,7 @@ func Join(ctx context.Context, member, host *Reach, j Joining, dryRun bool, p Pr
 
 // inHost are the host's objects of a member, in the order in which they are applied.
 func (j *Joining) inHost(kubeconfig []byte) []*unstructured.Unstructured {
-	return append(opened(j.Namespace, j.Name), credentials(j.Namespace, j.Name, kubeconfig), j.object())
+	return append(opened(j.Namespace, j.Name), credentials(j.Namespace, j.Name, j.uid, kubeconfig), j.object())
 }
 
 // check refuses what cannot be right before anybody is asked.
@@ -130,6 +132,14 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 		if err := j.inherit(ctx, host); err != nil {
 			return false, err
 		}
+		again, err := j.twice(ctx, member, host)
+		if err != nil {
+			return false, err
+		}
+		if again != "" {
+			missing = append(missing, again)
+		}
+		j.uid = member.uid(ctx)
 	}
 	site, err := member.site(ctx)
 	if err != nil {

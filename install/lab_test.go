@@ -206,6 +206,55 @@ func TestStory(t *testing.T) {
 			t.Errorf("let go: %v", err)
 		}
 	})
+	t.Run("one cluster is no two members", func(t *testing.T) {
+		other := Joining{Membership: Membership{Name: "us-2"}}
+		want := "context member leads to the cluster that is the member us-1 already"
+		if _, err := Join(ctx, member, host, other, false, Progress{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("joined twice: %v", err)
+		}
+		elsewhere := Joining{Membership: Membership{Name: "eu-1", Region: "europe-west1"}}
+		if _, err := Join(ctx, host, host, elsewhere, true, Progress{}); err != nil {
+			t.Errorf("the host itself: %v", err)
+		}
+		secrets := host.kube.CoreV1().Secrets(Namespace)
+		s, err := secrets.Get(ctx, secretName("us-1"), metav1.GetOptions{})
+		if err != nil || s.Annotations[annotationUID] == "" {
+			t.Fatalf("%v %v", err, s.Annotations)
+		}
+		uid := s.Annotations[annotationUID]
+		// As an older version left it: the member says itself who it is.
+		delete(s.Annotations, annotationUID)
+		if s, err = secrets.Update(ctx, s, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Join(ctx, member, host, other, false, Progress{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("joined twice: %v", err)
+		}
+		// By another address and another authority it is the same cluster still.
+		s.Annotations = map[string]string{annotationUID: uid}
+		good := s.Data[kubeconfigKey]
+		if s.Data[kubeconfigKey], err = writeKubeconfig("us-1", "https://10.1.9.9:6443", []byte("another"), "a.b.c"); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = secrets.Update(ctx, s, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := member.same(ctx, host, Namespace, "us-1"); err != nil {
+			t.Error(err)
+		}
+		s.Data[kubeconfigKey] = good
+		if _, err = secrets.Update(ctx, s, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("stored credentials run and read nothing here", func(t *testing.T) {
+		cfg, err := bearer([]byte("apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n" +
+			"clusters: [{name: a, cluster: {server: 'https://10.1.9.9', certificate-authority: /etc/passwd, proxy-url: 'http://10.1.9.8'}}]\n" +
+			"users: [{name: a, user: {tokenFile: /etc/passwd, exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/false, interactiveMode: Never}}}]\n"))
+		if err != nil || cfg.ExecProvider != nil || cfg.BearerToken != "" || cfg.BearerTokenFile != "" || cfg.CAFile != "" || cfg.Proxy != nil {
+			t.Errorf("%v %+v", err, cfg)
+		}
+	})
 	t.Run("credentials see what they must and nothing else", func(t *testing.T) {
 		found, err := host.existing(ctx, Namespace, secretName("us-1"))
 		if err != nil {

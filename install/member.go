@@ -74,14 +74,19 @@ func memberNamespace(namespace string) *unstructured.Unstructured {
 // secretName is the Secret with a member's credentials.
 func secretName(member string) string { return "member-" + member }
 
-// credentials is the Secret by which the host reaches a member.
-func credentials(namespace, member string, kubeconfig []byte) *unstructured.Unstructured {
-	return object(corev1.SchemeGroupVersion.WithKind("Secret"), &corev1.Secret{
+// credentials is the Secret by which the host reaches a member. uid is that of the
+// cluster; empty: it does not say.
+func credentials(namespace, member, uid string, kubeconfig []byte) *unstructured.Unstructured {
+	s := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: secretName(member), Namespace: namespace, Labels: map[string]string{
 			labelPartOf: manager, labelManagedBy: manager, labelMember: member,
 		}},
 		Type: corev1.SecretTypeOpaque, Data: map[string][]byte{kubeconfigKey: kubeconfig},
-	})
+	}
+	if uid != "" {
+		s.Annotations = map[string]string{annotationUID: uid}
+	}
+	return object(corev1.SchemeGroupVersion.WithKind("Secret"), s)
 }
 
 // opened lets the daemons read and renew the credentials of one member, and no

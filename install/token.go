@@ -13,7 +13,6 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -86,7 +85,7 @@ func stillGood(s *corev1.Secret, server string, ca []byte, now time.Time) bool {
 	if s == nil {
 		return false
 	}
-	cfg, err := clientcmd.RESTConfigFromKubeConfig(s.Data[kubeconfigKey])
+	cfg, err := bearer(s.Data[kubeconfigKey])
 	if err != nil || cfg.Host != server || !bytes.Equal(cfg.CAData, ca) {
 		return false
 	}
@@ -96,11 +95,11 @@ func stillGood(s *corev1.Secret, server string, ca []byte, now time.Time) bool {
 
 // try uses credentials as the host will.
 func (r *Reach) try(ctx context.Context, kubeconfig []byte) error {
-	cfg, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
+	cfg, err := bearer(kubeconfig)
 	if err != nil {
 		return err
 	}
-	as, err := NewReach(r.Name, rest.CopyConfig(cfg))
+	as, err := NewReach(r.Name, cfg)
 	if err != nil {
 		return err
 	}
