@@ -187,6 +187,14 @@ func TestInitAgain(t *testing.T) {
 		}
 		refused(us, stranger, "is another than the one to share")
 	})
+	t.Run("a lost authority is no reason for a new one", func(t *testing.T) {
+		secrets := us.kube.CoreV1().Secrets(Namespace)
+		if err := secrets.Delete(ctx, SecretAuthority, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		refused(us, Settings{}, "is gone, and certificates that it issued are in force; put it back")
+		inited(us, Settings{Authority: authority})
+	})
 	t.Run("a record that cannot be read is no empty one", func(t *testing.T) {
 		secrets := us.kube.CoreV1().Secrets(Namespace)
 		s, err := secrets.Get(ctx, SecretRecord, metav1.GetOptions{})

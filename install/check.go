@@ -28,6 +28,7 @@ type check struct {
 	Checking
 	host   *Reach
 	report *Report
+	helm   bool // helm installed it, and keeps it
 }
 
 // Check looks at an installation. The error says why nothing could be looked at;
@@ -45,13 +46,34 @@ func Check(ctx context.Context, host *Reach, c Checking) (*Report, error) {
 		k.report.add(Fault, "Namespace "+c.Namespace, "it is not there: nothing is installed here", fmt.Sprintf("meridian init --context %s --region REGION, or choose the host cluster with --context", host.Name))
 		return k.report, nil
 	}
-	for _, part := range []func(context.Context) error{k.crds, k.workloads, k.services, k.identities, k.objects, k.members} {
-		if err := part(ctx); err != nil {
+	set, err := host.kube.AppsV1().StatefulSets(c.Namespace).Get(ctx, daemonAccount, metav1.GetOptions{})
+	k.helm = err == nil && set.Labels[labelManagedBy] == "Helm"
+	for _, part := range []struct {
+		what string
+		look func(context.Context) error
+	}{
+		{"the CRDs", k.crds}, {"daemons and gateways", k.workloads}, {"the Services", k.services},
+		{"the certificates", k.identities}, {"the objects that people wrote", k.objects}, {"the credentials of members", k.members},
+	} {
+		err := part.look(ctx)
+		if apierrors.IsForbidden(err) { // the rest may be seen
+			k.report.add(Fault, "Your rights", part.what+" were not looked at: "+err.Error(), "run it again with a context of an administrator, or let one grant it")
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	k.report.sort()
 	return k.report, nil
+}
+
+// again is the command that puts right what is missing or old.
+func (k *check) again() string {
+	if k.helm {
+		return "helm -n " + k.Namespace + " upgrade meridian CHART --reuse-values"
+	}
+	return "meridian init --context " + k.host.Name
 }
 
 // crds looks whether the kinds are those that this program knows.
@@ -68,13 +90,13 @@ func (k *check) crds(ctx context.Context) error {
 		live, err := k.host.dynamic.Resource(crds).Get(ctx, o.GetName(), metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
-			k.report.add(Fault, about, "it is not there", "run \"meridian init\" again")
+			k.report.add(Fault, about, "it is not there", k.again())
 		case err != nil:
 			return k.host.explain("reading "+about, err)
 		case condition(live, "Established") != "True":
-			k.report.add(Fault, about, "the API server does not serve it", "kubectl describe crd "+o.GetName())
+			k.report.add(Fault, about, "the API server does not serve it", "kubectl --context "+k.host.Name+" describe crd "+o.GetName())
 		case !within(o.Object["spec"], live.Object["spec"]):
-			k.report.add(Fault, about, "it is of another version than this program", "run \"meridian init\" again with the program that belongs to the installed version, or upgrade with this one")
+			k.report.add(Fault, about, "it is of another version than this program", k.again()+", which upgrades; or use the program that belongs to the installed version")
 		default:
 			k.report.add(Fine, about, "served, and of this version", "")
 		}
@@ -123,7 +145,7 @@ func (k *check) objects(ctx context.Context) error {
 			return k.host.explain("listing "+resource, err)
 		}
 		if kind == v1alpha1.KindCluster && len(list.Items) == 0 {
-			k.report.add(Note, "Clusters", "no cluster has joined yet, so there is nothing to serve", "meridian join NAME --context CONTEXT")
+			k.report.add(Note, "Clusters", "no cluster has joined yet, so there is nothing to serve", "meridian join NAME --context CONTEXT --host-context "+k.host.Name)
 		}
 		for i := range list.Items {
 			k.conditions(&list.Items[i], kind)
@@ -155,25 +177,25 @@ func (k *check) conditions(o *unstructured.Unstructured, kind string) {
 		}
 		if status == "False" {
 			faults++
-			k.report.add(Fault, about, fmt.Sprintf("%s is False (%s): %s", of, text(m, "reason"), text(m, "message")), fmt.Sprintf("kubectl describe %s.%s %s", plural(kind), v1alpha1.Group, flags(o)))
+			k.report.add(Fault, about, fmt.Sprintf("%s is False (%s): %s", of, text(m, "reason"), text(m, "message")), fmt.Sprintf("kubectl --context %s describe %s.%s %s", k.host.Name, plural(kind), v1alpha1.Group, flags(o)))
 		}
 	}
 	if health, _, _ := unstructured.NestedString(o.Object, "status", "health"); health == v1alpha1.HealthStale {
 		faults++
 		last, _, _ := unstructured.NestedString(o.Object, "status", "lastSeen")
 		k.report.add(Fault, about, fmt.Sprintf("its API server has not answered since %s; what it said last stays in force", cmp.Or(last, "the daemons started")),
-			fmt.Sprintf("see whether it runs and whether the host reaches it; \"meridian join %s\" again if its address or credentials have changed", o.GetName()))
+			fmt.Sprintf("see whether it runs and whether the host reaches it; if its address or credentials have changed: meridian join %s --context CONTEXT --host-context %s", o.GetName(), k.host.Name))
 	}
 	seen, _, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
 	old := k.Now.Sub(o.GetCreationTimestamp().Time) > slow
 	switch {
 	case faults > 0:
 	case accepted == "" && old:
-		k.report.add(Fault, about, "no daemon has looked at it", fmt.Sprintf("kubectl -n %s logs statefulset/meridiand", k.Namespace))
+		k.report.add(Fault, about, "no daemon has looked at it", fmt.Sprintf("kubectl --context %s -n %s logs statefulset/meridiand", k.host.Name, k.Namespace))
 	case accepted == "":
 		k.report.add(Note, about, "no daemon has looked at it yet", "wait a minute")
 	case seen != 0 && seen < o.GetGeneration():
-		k.report.add(Note, about, "what is said of it is about an older version of it", fmt.Sprintf("kubectl -n %s logs statefulset/meridiand, if it stays so", k.Namespace))
+		k.report.add(Note, about, "what is said of it is about an older version of it", fmt.Sprintf("kubectl --context %s -n %s logs statefulset/meridiand, if it stays so", k.host.Name, k.Namespace))
 	default:
 		k.report.add(Fine, about, "accepted", "")
 	}

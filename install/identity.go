@@ -97,6 +97,11 @@ func (i *identities) openAuthority() (*unstructured.Unstructured, error) {
 	}
 	var err error
 	if len(data[trust.BundleFile]) == 0 {
+		for _, n := range []string{SecretControl, SecretGateway} {
+			if i.found[n] != nil && made(i.found[n]) {
+				return nil, fmt.Errorf("the authority in Secret %s/%s is gone, and certificates that it issued are in force; %s", i.namespace, SecretAuthority, lostAuthority)
+			}
+		}
 		i.settings.TrustDomain = cmp.Or(i.settings.TrustDomain, DefaultTrustDomain)
 		if i.authority, err = trust.NewAuthority(i.settings.TrustDomain); err != nil {
 			return nil, err

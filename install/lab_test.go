@@ -449,6 +449,16 @@ func checks(t *testing.T, host *Reach) {
 	says(later, Fault, "Service "+Namespace+"/meridian-gateway", "no load balancer")
 	says(later, Fault, "Cluster us-1", "no daemon has looked at it")
 	says(report(Checking{Now: time.Now().Add(100 * 24 * time.Hour)}), Fault, SecretGateway, "expired")
+	for _, f := range append(now.Findings, later.Findings...) {
+		if strings.Contains(f.Remedy, "kubectl") && !strings.Contains(f.Remedy, "--context host") || strings.Contains(f.Remedy, "meridian join") && !strings.Contains(f.Remedy, "--host-context host") {
+			t.Errorf("the remedy of %s leads to whatever context is current: %s", f.About, f.Remedy)
+		}
+	}
+	few, err := Check(ctx, nobody(t, host), Checking{})
+	if err != nil || few.Faults() < 5 {
+		t.Fatalf("%v %+v", err, few)
+	}
+	says(few, Fault, "Your rights", "the certificates were not looked at")
 	says(report(Checking{Namespace: "elsewhere"}), Fault, "Namespace elsewhere", "nothing is installed")
 
 	crd, err := host.dynamic.Resource(crds).Get(ctx, "zones.meridian.dev", metav1.GetOptions{})
@@ -476,6 +486,11 @@ func checks(t *testing.T, host *Reach) {
 		t.Fatal(err)
 	}
 	broken := report(Checking{})
+	for _, f := range broken.Findings {
+		if f.Severity == Fault && (strings.Contains(f.About, SecretGateway) || strings.Contains(f.About, "zones.")) && !strings.HasPrefix(f.Remedy, "meridian init --context host") {
+			t.Errorf("%s: the remedy is %q", f.About, f.Remedy)
+		}
+	}
 	says(broken, Fault, "zones.meridian.dev", "another version")
 	says(broken, Fault, SecretGateway, "not there")
 	says(broken, Fault, "Credentials of us-1", "not there")

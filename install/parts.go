@@ -35,14 +35,14 @@ func (k *check) workloads(ctx context.Context) error {
 			ready, _, _ := unstructured.NestedInt64(o.Object, "status", "readyReplicas")
 			if ready < want {
 				k.report.add(Fault, name(o), fmt.Sprintf("%d of %d pods are ready%s", ready, want, k.why(ctx, o)),
-					fmt.Sprintf("kubectl -n %s describe pods -l app.kubernetes.io/name=%s; kubectl -n %s logs %s/%s", k.Namespace, o.GetName(), k.Namespace, strings.ToLower(kind), o.GetName()))
+					fmt.Sprintf("kubectl --context %s -n %s describe pods -l app.kubernetes.io/name=%s; kubectl --context %s -n %s logs %s/%s", k.host.Name, k.Namespace, o.GetName(), k.host.Name, k.Namespace, strings.ToLower(kind), o.GetName()))
 				continue
 			}
 			k.report.add(Fine, name(o), fmt.Sprintf("%d of %d pods are ready", ready, want), "")
 		}
 	}
 	if found == 0 {
-		k.report.add(Fault, "Namespace "+k.Namespace, "neither daemons nor gateways are installed in it", "run \"meridian init\"")
+		k.report.add(Fault, "Namespace "+k.Namespace, "neither daemons nor gateways are installed in it", k.first(ctx))
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func (k *check) services(ctx context.Context) error {
 		case k.Now.Sub(s.CreationTimestamp.Time) < slow:
 			k.report.add(Note, about, "it has no address yet", "wait a minute")
 		default:
-			k.report.add(Fault, about, "no load balancer has given it an address", fmt.Sprintf("kubectl -n %s describe service %s; a cluster without load balancers needs one (MetalLB), or type NodePort", s.Namespace, s.Name))
+			k.report.add(Fault, about, "no load balancer has given it an address", fmt.Sprintf("kubectl --context %s -n %s describe service %s; a cluster without load balancers needs one (MetalLB), or type NodePort", k.host.Name, s.Namespace, s.Name))
 		}
 	}
 	return nil
@@ -111,7 +111,7 @@ func (k *check) identities(ctx context.Context) error {
 		s := found[n]
 		if s == nil {
 			if n != SecretOperator { // people may keep theirs elsewhere
-				k.report.add(Fault, about, "it is not there, and pods wait for it", "run \"meridian init\" again")
+				k.report.add(Fault, about, "it is not there, and pods wait for it or will", k.missing(n))
 			}
 			continue
 		}
@@ -123,7 +123,7 @@ func (k *check) identities(ctx context.Context) error {
 			}
 			c, err := leaf(s.Data[key])
 			if err != nil {
-				k.report.add(Fault, about, fmt.Sprintf("%s cannot be read: %v", key, err), "delete the Secret and run \"meridian init\" again")
+				k.report.add(Fault, about, fmt.Sprintf("%s cannot be read: %v", key, err), k.anew(n))
 				continue
 			}
 			if first == nil || c.NotAfter.Before(first.NotAfter) {
@@ -135,15 +135,53 @@ func (k *check) identities(ctx context.Context) error {
 	return nil
 }
 
+// issue is the command that makes Secrets of identities that are missing. Helm makes
+// none.
+func (k *check) issue() string {
+	if k.helm {
+		return "issue it with \"meridian certs issue\", as values.yaml of the chart says, and make the Secret of it"
+	}
+	return k.again()
+}
+
+// lostAuthority is what helps when the authority is gone or broken. A new one would
+// make strangers of everybody.
+const lostAuthority = "put it back from a backup, or from another region with \"meridian init --share-with\"; without either, delete the Secrets " +
+	SecretControl + ", " + SecretGateway + " and " + SecretOperator + " too and run \"meridian init\", which makes a new one, and then init the other regions so"
+
+// missing is what helps when a Secret of identities is not there.
+func (k *check) missing(secret string) string {
+	if secret == SecretAuthority && !k.helm {
+		return lostAuthority
+	}
+	return k.issue()
+}
+
+// anew is what helps when a Secret of identities is broken.
+func (k *check) anew(secret string) string {
+	if secret == SecretAuthority {
+		return lostAuthority
+	}
+	return fmt.Sprintf("kubectl --context %s -n %s delete secret %s; %s", k.host.Name, k.Namespace, secret, k.issue())
+}
+
+// first is the command that installs what is not there: with its record, as it was.
+func (k *check) first(ctx context.Context) string {
+	if rec, err := k.host.record(ctx, k.Namespace); err == nil && rec != nil {
+		return k.again()
+	}
+	return k.again() + " --region REGION"
+}
+
 // expiry says of the certificate of a Secret that ends first how long it is good
 // for. It is renewed when a third of its life is left; at a quarter, something is
 // wrong with that.
 func (k *check) expiry(about string, s *corev1.Secret, key string, c *x509.Certificate) {
 	if c == nil {
-		k.report.add(Fault, about, "it holds no certificate", "delete it and run \"meridian init\" again")
+		k.report.add(Fault, about, "it holds no certificate", k.anew(s.Name))
 		return
 	}
-	remedy := fmt.Sprintf("meridian certs renew --context %s; and see why it was not renewed: kubectl -n %s logs -l %s=meridian-renew", k.host.Name, k.Namespace, labelName)
+	remedy := fmt.Sprintf("meridian certs renew --context %s; and see why it was not renewed: kubectl --context %s -n %s logs -l %s=meridian-renew", k.host.Name, k.host.Name, k.Namespace, labelName)
 	switch {
 	case s.Name == SecretAuthority:
 		remedy = "replace the authority in three rounds, as docs/running.md says, before it ends: everything that it issued ends with it"
@@ -180,7 +218,7 @@ func (k *check) members(ctx context.Context) error {
 		if ref == "" {
 			continue // described in files
 		}
-		again := fmt.Sprintf("meridian join %s --context CONTEXT", o.GetName())
+		again := fmt.Sprintf("meridian join %s --context CONTEXT --host-context %s", o.GetName(), k.host.Name)
 		about := fmt.Sprintf("Credentials of %s", o.GetName())
 		found, err := k.host.existing(ctx, k.Namespace, ref)
 		if err != nil {
@@ -214,7 +252,7 @@ func (k *check) token(about string, kubeconfig []byte, again string) {
 	case c.left(k.Now) == 0:
 		k.report.add(Fault, about, "its token expired "+end.UTC().Format(time.DateTime)+" UTC, so the cluster is not watched", again)
 	case c.left(k.Now) < 0.25:
-		k.report.add(Fault, about, fmt.Sprintf("its token expires in %s and was not renewed", end.Sub(k.Now).Round(time.Minute)), again+"; and see why: kubectl -n "+k.Namespace+" logs statefulset/meridiand")
+		k.report.add(Fault, about, fmt.Sprintf("its token expires in %s and was not renewed", end.Sub(k.Now).Round(time.Minute)), again+"; and see why: kubectl --context "+k.host.Name+" -n "+k.Namespace+" logs statefulset/meridiand")
 	default:
 		k.report.add(Fine, about, fmt.Sprintf("good for %s, and renewed before", end.Sub(k.Now).Round(time.Minute)), "")
 	}
