@@ -11,7 +11,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -84,6 +86,20 @@ func ContextNames(kubeconfig string) []string {
 	return names
 }
 
+// Members lists the names of the Clusters that a host knows, sorted.
+func (r *Reach) Members(ctx context.Context) ([]string, error) {
+	list, err := r.dynamic.Resource(clustersResource).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, r.explain("listing Clusters", err)
+	}
+	var names []string
+	for _, c := range list.Items {
+		names = append(names, c.GetName())
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
 func loadKubeconfig(file, kubeContext string) clientcmd.ClientConfig {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = file
@@ -121,6 +137,8 @@ func (r *Reach) explain(what string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return fmt.Errorf("%s in %s: its namespace is being deleted; wait until it is gone, and run this again: %w", what, r.Name, err)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("%s in %s: you may not; let somebody grant it, or use a context that may: %w", what, r.Name, err)
 	case apierrors.IsUnauthorized(err):

@@ -56,7 +56,7 @@ explains where one client's request goes and why, and drains regions and cluster
 	root.AddCommand(
 		newGet(o), newExplain(o), newWatch(o),
 		newDrain(o), newUndrain(o),
-		newInit(o), newJoin(o), newUnjoin(o), newCheck(o),
+		newInit(o), newJoin(o), newUnjoin(o), newUninstall(o), newCheck(o),
 		newCerts(o), newDemo(), newVersion(o))
 	return root
 }
