@@ -105,10 +105,25 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Faults() == 0 {
 		t.Errorf("%v\n%s", err, out)
 	}
+	for _, args := range [][]string{{"unjoin"}, {"join"}} { // the name of the member, once
+		for typed, want := range map[string]string{"": "us-1\n:4", "us-1": ":4"} {
+			line := append([]string{"__complete"}, append(args, "--kubeconfig", kubeconfig, "--host-context", "eu")...)
+			if typed != "" {
+				line = append(line, typed)
+			}
+			if out, err := meridian(t, append(line, "")...); err != nil || !strings.HasPrefix(out, want) {
+				t.Errorf("%v completes to %v %q", line, err, out)
+			}
+		}
+	}
+	run("joined to eu and not to be forgotten unasked: us-1", "uninstall", "--context", "eu")
+	run("only --dry-run does", "uninstall", "--context", "eu", "-o", "json")
 	run("kind: ClusterRole", "unjoin", "us-1", "--context", "us", "--host-context", "eu", "--dry-run")
+	run("only --dry-run does", "unjoin", "us-1", "--context", "us", "--host-context", "eu", "-o", "json")
 	run("--force", "unjoin", "us-1", "--host-context", "eu")
 	run("us-1 is no member any more", "unjoin", "us-1", "--context", "us", "--host-context", "eu", "--grace", "0s")
 	run("no cluster has joined yet", "check", "--context", "eu")
+	run(`"kind": "StatefulSet"`, "uninstall", "--context", "us", "--dry-run", "-o", "json")
 }
 
 func TestContextsAreCompleted(t *testing.T) {

@@ -34,7 +34,7 @@ Azure and Google Cloud; elsewhere say them with --region and --place.`,
 		Example: `  meridian join us-1 --context gke_us --host-context gke_eu --gateway 192.0.2.20
   meridian join lab --context kind-lab --region lab --place 52.5,13.4 --endpoint-network 10.244.0.0/16
   meridian join us-1 --context gke_us --dry-run`,
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: j.members(&j.host),
 		RunE: func(c *cobra.Command, args []string) error {
 			j.order.Name = args[0]
 			return j.run(c, o)

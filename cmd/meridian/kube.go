@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +31,26 @@ func (k *kube) contextFlag(c *cobra.Command, into *string, name, usage string) {
 	_ = c.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return install.ContextNames(k.kubeconfig), cobra.ShellCompDirectiveNoFileComp
 	})
+}
+
+// completing is how long the shell of a person who pressed a key may wait.
+const completing = 3 * time.Second
+
+// members completes the one name that a command takes by those of the host's members.
+func (k *kube) members(hostContext *string) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		host, err := install.Open(k.kubeconfig, *hostContext)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), completing)
+		defer cancel()
+		names, _ := host.Members(ctx) // a shell has no place for errors
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 // progress goes beside the answer, so that the answer may go into a file.

@@ -20,9 +20,12 @@ Cluster and its credentials from the host and the ServiceAccount and its roles f
 it again if it was interrupted.`,
 		Example: `  meridian unjoin us-1 --context gke_us --host-context gke_eu
   meridian unjoin us-1 --host-context gke_eu --force     # the member is gone for good`,
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: k.members(&hostContext),
 		RunE: func(c *cobra.Command, args []string) error {
 			order.Name = args[0]
+			if err := k.noTable(o.output); err != nil {
+				return err
+			}
 			host, err := install.Open(k.kubeconfig, hostContext)
 			if err != nil {
 				return err
