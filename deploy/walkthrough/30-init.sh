@@ -19,6 +19,6 @@ for m in $MEMBERS; do
   others+=(--peer "$(address "$m" meridiand-public):17443")
 done
 
-say "host $HOST follows the others, and serves $DOMAIN"
-"$MERIDIAN" init --context "$(context "$HOST")" --region "${REGION[$HOST]}" --network "$HOST" "${images[@]}" "${others[@]}" \
+say "host $HOST follows the others, and serves $DOMAIN; for the rest it stays as it is"
+"$MERIDIAN" init --context "$(context "$HOST")" "${others[@]}" \
   --domain "$DOMAIN" --nameserver "ns1.$DOMAIN=$(address "$HOST" meridian-dns)"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Takes everything down again: the members leave, then the clusters go.
+# Takes everything down again: the members leave, Meridian goes with its load balancers,
+# which clouds would keep and charge for, then the clusters go.
 # shellcheck source-path=SCRIPTDIR source=00-settings.sh
 source "$(dirname "$0")/00-settings.sh"
 
@@ -7,6 +8,10 @@ if command -v "$MERIDIAN" >/dev/null; then
   for m in $MEMBERS; do
     "$MERIDIAN" unjoin "$m" --context "$(context "$m")" --host-context "$(context "$HOST")" --grace 30s ||
       echo "$m could not be unjoined; it is destroyed all the same" >&2
+  done
+  for m in $MEMBERS; do
+    "$MERIDIAN" uninstall --context "$(context "$m")" --force ||
+      echo "Meridian could not be uninstalled from $m; it is destroyed all the same" >&2
   done
 fi
 for m in $MEMBERS; do
