@@ -285,6 +285,42 @@ func TestRecordIsForHelm(t *testing.T) {
 	t.Error("there is no record")
 }
 
+// stopping is a person who stops a command once it has said something.
+type stopping struct {
+	said bytes.Buffer
+	at   string
+	stop context.CancelFunc
+}
+
+func (s *stopping) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), s.at) {
+		s.stop()
+	}
+	return s.said.Write(b)
+}
+
+// An init that was interrupted, wherever, goes on without being told anything again.
+func TestInterruptedInit(t *testing.T) {
+	eu := bareServer(t, "eu", "10.1.0.17")
+	for _, at := range []string{"Secret meridian-system/meridian-installation created", "CustomResourceDefinition zones", "Secret meridian-system/meridian-ca created", "StatefulSet"} {
+		ctx, stop := context.WithCancel(t.Context())
+		w := &stopping{at: at, stop: stop}
+		s := Settings{}
+		if strings.Contains(at, SecretRecord) {
+			s = Settings{Region: "europe-west1", Network: "eu-1"}
+		}
+		if _, _, err := Init(ctx, eu, s, false, Progress{W: w}); err == nil || !strings.Contains(err.Error(), "was interrupted") || !strings.Contains(err.Error(), "\"meridian init --context eu\" goes on from there") {
+			t.Errorf("at %s: %v\n%s", at, err, &w.said)
+		}
+	}
+	if _, did, err := Init(t.Context(), eu, Settings{}, false, Progress{}); err != nil || did.Created == 0 {
+		t.Errorf("%v %v", did, err)
+	}
+	if v := said(t, eu); v["network"] != "eu-1" || v["region"] != "europe-west1" {
+		t.Errorf("%v", v)
+	}
+}
+
 // Whoever may do little is told everything that he may not, and nothing is written.
 func TestFewRights(t *testing.T) {
 	eu := bareServer(t, "eu", "10.1.0.13")

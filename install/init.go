@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -277,12 +278,13 @@ func host(ctx context.Context, reach *Reach, s Settings) ([]*unstructured.Unstru
 	if err != nil {
 		return nil, err
 	}
-	objects = append(append(objects, secrets...), kept)
+	objects = append(objects, secrets...)
 	if s.Zone != nil {
 		objects = append(objects, object(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindZone), s.Zone))
 	}
 	sortObjects(objects)
-	return objects, nil
+	first := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() != "Namespace" })
+	return slices.Insert(objects, first, kept), nil // an init that is interrupted is known
 }
 
 // dropped are the objects that an installation was told to have before and that are

@@ -111,7 +111,7 @@ func (k *check) identities(ctx context.Context) error {
 		s := found[n]
 		if s == nil {
 			if n != SecretOperator { // people may keep theirs elsewhere
-				k.report.add(Fault, about, "it is not there, and pods wait for it or will", k.missing(n))
+				k.report.add(Fault, about, "it is not there, and pods wait for it or will", k.missing(ctx, n, found))
 			}
 			continue
 		}
@@ -150,8 +150,13 @@ const lostAuthority = "put it back from a backup, or from another region with \"
 	SecretControl + ", " + SecretGateway + " and " + SecretOperator + " too and run \"meridian init\", which makes a new one, and then init the other regions so"
 
 // missing is what helps when a Secret of identities is not there.
-func (k *check) missing(secret string) string {
-	if secret == SecretAuthority && !k.helm {
+func (k *check) missing(ctx context.Context, secret string, found map[string]*corev1.Secret) string {
+	switch {
+	case k.helm:
+		return k.issue()
+	case found[SecretControl] == nil && found[SecretGateway] == nil:
+		return k.first(ctx) // nothing of an authority is in force
+	case secret == SecretAuthority:
 		return lostAuthority
 	}
 	return k.issue()

@@ -136,7 +136,7 @@ func (r *Reach) explain(what string, err error) error {
 	var network net.Error
 	switch {
 	case errors.Is(err, context.Canceled):
-		return err
+		return fmt.Errorf("%s in %s was interrupted: %w", what, r.Name, err)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fmt.Errorf("%s in %s: its namespace is being deleted; wait until it is gone, and run this again: %w", what, r.Name, err)
 	case apierrors.IsForbidden(err):
