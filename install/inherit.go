@@ -15,7 +15,10 @@ import (
 
 // inherit takes over from the Cluster that is there what the order does not say: a
 // member that joins again, for new credentials mostly, stays what it was.
-func (j *Joining) inherit(ctx context.Context, host *Reach) error {
+func (j *Joining) inherit(ctx context.Context, member, host *Reach) error {
+	if err := j.inheritServer(ctx, member, host); err != nil {
+		return err
+	}
 	o := j.object()
 	client, err := host.resource(ctx, o)
 	if err != nil {
@@ -52,4 +55,23 @@ func (j *Joining) inherit(ctx context.Context, host *Reach) error {
 		j.Endpoints, j.AnyEndpoint = known.EndpointNetworks, len(known.EndpointNetworks) == 0
 	}
 	return nil
+}
+
+// annotationServer keeps the address of a member's API server that was given for the
+// host, since contexts lead there by another.
+const annotationServer = "meridian.dev/api-server"
+
+// inheritServer takes over the address that was given before. Older versions did not
+// write down that one was given; where the context's leads the host astray, it was.
+func (j *Joining) inheritServer(ctx context.Context, member, host *Reach) error {
+	found, err := host.existing(ctx, j.Namespace, secretName(j.Name))
+	s := found[secretName(j.Name)]
+	if err != nil || s == nil || j.Server != "" {
+		return err
+	}
+	j.Server = s.Annotations[annotationServer]
+	if known, err := bearer(s.Data[kubeconfigKey]); j.Server == "" && err == nil && onThisMachine(member.Config.Host) && !onThisMachine(known.Host) {
+		j.Server = known.Host
+	}
+	return j.check()
 }

@@ -87,7 +87,7 @@ func Join(ctx context.Context, member, host *Reach, j Joining, dryRun bool, p Pr
 
 // inHost are the host's objects of a member, in the order in which they are applied.
 func (j *Joining) inHost(kubeconfig []byte) []*unstructured.Unstructured {
-	return append(opened(j.Namespace, j.Name), credentials(j.Namespace, j.Name, j.uid, kubeconfig), j.object())
+	return append(opened(j.Namespace, j.Name), credentials(j.Namespace, j.Name, j.uid, j.Server, kubeconfig), j.object())
 }
 
 // check refuses what cannot be right before anybody is asked.
@@ -129,7 +129,7 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 		if err := member.same(ctx, host, j.Namespace, j.Name); err != nil {
 			return false, err
 		}
-		if err := j.inherit(ctx, host); err != nil {
+		if err := j.inherit(ctx, member, host); err != nil {
 			return false, err
 		}
 		again, err := j.twice(ctx, member, host)

@@ -176,6 +176,7 @@ func TestStory(t *testing.T) {
 		said.Gateways = []v1alpha1.Gateway{{Address: "192.0.2.9"}}
 		said.Endpoints = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/14")}
 		said.Network = "shared"
+		said.Server = "https://10.1.9.7:6443"
 		for _, j := range []Joining{said, joining} {
 			if _, err := Join(ctx, member, host, j, false, Progress{}); err != nil {
 				t.Fatal(err)
@@ -189,6 +190,13 @@ func TestStory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			found, err := host.existing(ctx, Namespace, secretName("us-1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cfg, err := bearer(found[secretName("us-1")].Data[kubeconfigKey]); err != nil || cfg.Host != said.Server {
+				t.Errorf("the host reaches it at %v (%v)", cfg, err)
+			}
 			spec := got.Object["spec"].(map[string]any)
 			gateways, _ := spec["gateways"].([]any)
 			networks, _ := spec["endpointNetworks"].([]any)
@@ -197,6 +205,11 @@ func TestStory(t *testing.T) {
 			}
 		}
 	})
+	// Back to what the host can reach from here.
+	joining.Server = member.Config.Host
+	if _, err := Join(ctx, member, host, joining, false, Progress{}); err != nil {
+		t.Fatal(err)
+	}
 	t.Run("another cluster is not taken for the member", func(t *testing.T) {
 		_, err := Join(ctx, host, host, joining, false, Progress{})
 		if err == nil || !strings.Contains(err.Error(), "is another cluster") {
@@ -211,6 +224,9 @@ func TestStory(t *testing.T) {
 		want := "context member leads to the cluster that is the member us-1 already"
 		if _, err := Join(ctx, member, host, other, false, Progress{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("joined twice: %v", err)
+		}
+		if err := Unjoin(ctx, member, host, Leaving{Name: "us-2"}, Progress{}); err == nil || !strings.Contains(err.Error(), "leads to the member us-1, not to us-2") {
+			t.Errorf("let go by another name: %v", err)
 		}
 		elsewhere := Joining{Membership: Membership{Name: "eu-1", Region: "europe-west1"}}
 		if _, err := Join(ctx, host, host, elsewhere, true, Progress{}); err != nil {

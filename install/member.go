@@ -75,16 +75,18 @@ func memberNamespace(namespace string) *unstructured.Unstructured {
 func secretName(member string) string { return "member-" + member }
 
 // credentials is the Secret by which the host reaches a member. uid is that of the
-// cluster; empty: it does not say.
-func credentials(namespace, member, uid string, kubeconfig []byte) *unstructured.Unstructured {
+// cluster, server the address that was given for it; empty: nothing says one.
+func credentials(namespace, member, uid, server string, kubeconfig []byte) *unstructured.Unstructured {
 	s := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: secretName(member), Namespace: namespace, Labels: map[string]string{
 			labelPartOf: manager, labelManagedBy: manager, labelMember: member,
 		}},
 		Type: corev1.SecretTypeOpaque, Data: map[string][]byte{kubeconfigKey: kubeconfig},
 	}
-	if uid != "" {
-		s.Annotations = map[string]string{annotationUID: uid}
+	for key, value := range map[string]string{annotationUID: uid, annotationServer: server} {
+		if value != "" {
+			metav1.SetMetaDataAnnotation(&s.ObjectMeta, key, value)
+		}
 	}
 	return object(corev1.SchemeGroupVersion.WithKind("Secret"), s)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
@@ -69,31 +70,45 @@ const askingMember = 3 * time.Second
 // twice says in a sentence that a cluster is a member under another name already, so
 // that its services would be counted twice; empty: it is not.
 func (j *Joining) twice(ctx context.Context, member, host *Reach) (string, error) {
+	other, err := member.knownAs(ctx, host, j.Namespace, j.Name)
+	if err != nil || other == "" {
+		return "", err
+	}
+	return fmt.Sprintf("context %s leads to the cluster that is the member %s already, and its services would be counted twice; run \"meridian join %s --context %s --host-context %s\" to change what is known of it, or \"meridian unjoin %s --context %s --host-context %s\" before it joins by another name",
+		member.Name, other, other, member.Name, host.Name, other, member.Name, host.Name), nil
+}
+
+// knownAs is the name by which a cluster is a member, if it is another than the one
+// that is meant; empty: it is not.
+func (r *Reach) knownAs(ctx context.Context, host *Reach, namespace, meant string) (string, error) {
 	list, err := host.dynamic.Resource(clustersResource).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", nil // nor is the CRD
+	}
 	if err != nil {
 		return "", host.explain("listing Clusters", err)
 	}
-	is := member.uid(ctx)
+	is := r.uid(ctx)
 	own := "" // the name of the host as a member by its own rights
-	if rec, err := host.record(ctx, j.Namespace); err == nil && rec != nil && is != "" && is == host.uid(ctx) {
+	if rec, err := host.record(ctx, namespace); err == nil && rec != nil && is != "" && is == host.uid(ctx) {
 		own, _, _ = unstructured.NestedString(rec.values, "meridiand", "member")
 	}
 	for _, c := range list.Items {
 		ref, _, _ := unstructured.NestedString(c.Object, "spec", "credentialsRef", "name")
-		if c.GetName() == j.Name {
-			continue
-		}
-		it := ref == "" && c.GetName() == own
-		if ref != "" {
-			found, err := host.existing(ctx, j.Namespace, ref)
+		switch {
+		case c.GetName() == meant:
+		case ref == "":
+			if c.GetName() == own {
+				return own, nil
+			}
+		default:
+			found, err := host.existing(ctx, namespace, ref)
 			if err != nil {
 				return "", err
 			}
-			it = found[ref] != nil && member.is(ctx, is, found[ref])
-		}
-		if it {
-			return fmt.Sprintf("context %s leads to the cluster that is the member %s already, and its services would be counted twice; run \"meridian join %s --context %s --host-context %s\" to change what is known of it, or \"meridian unjoin %s --context %s --host-context %s\" before it joins by another name",
-				member.Name, c.GetName(), c.GetName(), member.Name, host.Name, c.GetName(), member.Name, host.Name), nil
+			if found[ref] != nil && r.is(ctx, is, found[ref]) {
+				return c.GetName(), nil
+			}
 		}
 	}
 	return "", nil

@@ -44,6 +44,13 @@ func Unjoin(ctx context.Context, member, host *Reach, l Leaving, p Progress) err
 		if err := member.same(ctx, host, l.Namespace, l.Name); err != nil {
 			return err
 		}
+		other, err := member.knownAs(ctx, host, l.Namespace, l.Name)
+		if err != nil {
+			return err
+		}
+		if other != "" {
+			return fmt.Errorf("context %s leads to the member %s, not to %s, and %s would lose what was made there; write \"meridian unjoin %s\", or give the context of %s", member.Name, other, l.Name, other, other, l.Name)
+		}
 	}
 	if err := l.drain(ctx, host, p); err != nil {
 		return err
@@ -53,7 +60,7 @@ func Unjoin(ctx context.Context, member, host *Reach, l Leaving, p Progress) err
 		return err
 	}
 	if unreachable != nil {
-		p.Say("%s: left as it is, since %v. Its ServiceAccount %s/%s and the roles meridian:… stay there; their token ends by itself.", l.Name, unreachable, l.Namespace, memberAccount)
+		p.Say("%s: left as it is, since %v. Its ServiceAccount %s/%s and the roles meridian:… stay there, and their token ends by itself; \"meridian unjoin %s --context CONTEXT --host-context %s\" removes them, also later.", l.Name, unreachable, l.Namespace, memberAccount, l.Name, host.Name)
 		return nil
 	}
 	p.Say("%s (%s):", l.Name, member.Name)
@@ -94,8 +101,9 @@ func (l *Leaving) drain(ctx context.Context, host *Reach, p Progress) error {
 	clusters := host.dynamic.Resource(clustersResource)
 	c, err := clusters.Get(ctx, l.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		p.Say("%s is no member any more.", l.Name)
-		return nil
+		names, err := host.Members(ctx)
+		p.Say("%s is no member of %s, or not any more; that has %s.", l.Name, host.Name, orNone(names))
+		return err
 	}
 	if err != nil {
 		return host.explain("reading Cluster "+l.Name, err)
@@ -117,7 +125,7 @@ func (l *Leaving) drain(ctx context.Context, host *Reach, p Progress) error {
 	for begin := time.Now(); ; {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s still drains and is still a member; go on with \"meridian unjoin %s\", or take it back with \"kubectl patch cluster.meridian.dev %s --type merge -p '{\"spec\":{\"draining\":false}}'\": %w", l.Name, l.Name, l.Name, ctx.Err())
+			return fmt.Errorf("%s still drains and is still a member; go on with \"meridian unjoin %s --host-context %s\", or take it back with \"kubectl --context %s patch cluster.meridian.dev %s --type merge -p '{\"spec\":{\"draining\":false}}'\": %w", l.Name, l.Name, host.Name, host.Name, l.Name, ctx.Err())
 		case <-tell.C:
 			p.Say("  … %s to go", (l.Grace - time.Since(begin)).Round(time.Second))
 		case <-end.C:
@@ -139,7 +147,7 @@ func (l *Leaving) clean(ctx context.Context, member *Reach, p Progress) error {
 		return nil
 	case err != nil:
 		return member.explain("reading Namespace "+l.Namespace, err)
-	case ns.Labels[labelJoined] != "true":
+	case ns.Labels[labelJoined] != "true" || ns.DeletionTimestamp != nil:
 		return nil
 	}
 	pods, err := member.kube.CoreV1().Pods(l.Namespace).List(ctx, metav1.ListOptions{Limit: 1})

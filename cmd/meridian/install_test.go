@@ -97,6 +97,9 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 	run("\"meridian.dev/member\": \"us-1\"", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1", "--api-server", "https://127.1.7.2:6443", "--dry-run", "-o", "json")
 	run("us-1 is a member", "join", "us-1", "--context", "us", "--host-context", "eu", "--region", "us-east1", "--gateway", "192.0.2.20:8080", "--api-server", "https://127.1.7.2:6443")
 
+	run("0 created, 0 changed, 4 as they were", "join", "us-1", "--context", "us", "--host-context", "eu")
+	run("leads to the member us-1, not to us-2", "unjoin", "us-2", "--context", "us", "--host-context", "eu")
+
 	out, err := meridian(t, "check", "--context", "eu", "-o", "json", "--kubeconfig", kubeconfig)
 	if err == nil || !strings.Contains(err.Error(), "wrong with the installation in eu") {
 		t.Errorf("check is content: %v", err)
