@@ -321,6 +321,34 @@ func TestInterruptedInit(t *testing.T) {
 	}
 }
 
+// What is wrong with a context is said as it is, and once.
+func TestWrongContext(t *testing.T) {
+	eu, us := bareServer(t, "eu", "10.1.0.18"), bareServer(t, "us", "10.1.0.19")
+	other := rest.CopyConfig(eu.Config)
+	other.CAData = us.Config.CAData
+	stranger, err := NewReach("eu", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := rest.CopyConfig(eu.Config)
+	dead.Host = "https://10.1.0.20:1"
+	gone, err := NewReach("eu", dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, r := range map[string]*Reach{"has a certificate that the context does not trust": stranger, "cannot be reached": gone} {
+		_, _, init := Init(t.Context(), r, Settings{Region: "europe-west1"}, false, Progress{})
+		_, check := Check(t.Context(), r, Checking{})
+		_, uninstall := Uninstall(t.Context(), r, Removing{}, false, Progress{})
+		_, renew := Renew(t.Context(), r, "", time.Now(), Progress{})
+		for what, err := range map[string]error{"init": init, "check": check, "uninstall": uninstall, "renew": renew} {
+			if err == nil || strings.Count(err.Error(), want) != 1 {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	}
+}
+
 // Whoever may do little is told everything that he may not, and nothing is written.
 func TestFewRights(t *testing.T) {
 	eu := bareServer(t, "eu", "10.1.0.13")

@@ -48,6 +48,10 @@ func Check(ctx context.Context, host *Reach, c Checking) (*Report, error) {
 	}
 	set, err := host.kube.AppsV1().StatefulSets(c.Namespace).Get(ctx, daemonAccount, metav1.GetOptions{})
 	k.helm = err == nil && set.Labels[labelManagedBy] == "Helm"
+	if found, e := host.existing(ctx, c.Namespace, SecretRecord, SecretAuthority, SecretControl, SecretGateway); apierrors.IsNotFound(err) && e == nil && len(found) == 0 {
+		k.report.add(Fault, "Namespace "+c.Namespace, "nothing is installed in it", k.again()+" --region REGION, or choose the host cluster with --context")
+		return k.report, nil
+	}
 	for _, part := range []struct {
 		what string
 		look func(context.Context) error

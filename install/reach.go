@@ -3,6 +3,7 @@ package install
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -134,6 +135,7 @@ func (r *Reach) explain(what string, err error) error {
 		return nil
 	}
 	var network net.Error
+	var stranger *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s in %s was interrupted: %w", what, r.Name, err)
@@ -143,6 +145,8 @@ func (r *Reach) explain(what string, err error) error {
 		return fmt.Errorf("%s in %s: you may not; let somebody grant it, or use a context that may: %w", what, r.Name, err)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%s in %s: its API server does not know you any more; renew the credentials of that context: %w", what, r.Name, err)
+	case errors.As(err, &stranger):
+		return fmt.Errorf("%s in %s: who answers at %s has a certificate that the context does not trust; see whether its server and certificate-authority-data belong together, and fetch the context again if the cluster was made anew: %w", what, r.Name, r.Config.Host, err)
 	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s in %s: %s cannot be reached; see whether it runs and whether a network or VPN lies between: %w", what, r.Name, r.Config.Host, err)
 	}

@@ -95,6 +95,9 @@ func roles() map[string]trust.Role {
 func renewAll(ctx context.Context, reach *Reach, namespace string, now time.Time, write func(*corev1.Secret, []Renewal) error) (Renewed, error) {
 	namespace = cmp.Or(namespace, Namespace)
 	var done Renewed
+	if err := reach.version(); err != nil { // said once, and not for every Secret
+		return done, err
+	}
 	var faults []error
 	mine := map[string]*corev1.Secret{}
 	for _, n := range slices.Sorted(maps.Keys(roles())) {

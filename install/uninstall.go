@@ -3,7 +3,6 @@ package install
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,18 +76,19 @@ func (r *Reach) ended(ctx context.Context, x *unstructured.Unstructured, p Progr
 	if err != nil {
 		return err
 	}
+	var last error // one failure is no end, and near the deadline no question is asked any more
 	err = poll(ctx, func(ctx context.Context) (bool, error) {
-		_, err := client.Get(ctx, x.GetName(), metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return true, nil
-		}
-		return false, err
+		_, last = client.Get(ctx, x.GetName(), metav1.GetOptions{})
+		return apierrors.IsNotFound(last), nil
 	})
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		p.Say("Note: %s is not gone yet; see what holds it: kubectl --context %s describe %s %s", name(x), r.Name, strings.ToLower(x.GetKind()), x.GetName())
+	switch {
+	case err == nil:
 		return nil
+	case ctx.Err() != nil:
+		return r.explain("waiting until "+name(x)+" is gone", ctx.Err())
 	}
-	return r.explain("waiting until "+name(x)+" is gone", err)
+	p.Say("Note: %s is not gone yet; see what holds it: kubectl --context %s describe %s %s", name(x), r.Name, strings.ToLower(x.GetKind()), x.GetName())
+	return nil
 }
 
 // find lists what is to go, the last to go first, and says what stays and why.

@@ -176,6 +176,9 @@ func TestUninstall(t *testing.T) {
 			t.Errorf("the zone: %v", err)
 		}
 		uninstall(eu, Removing{}) // again
+		if r, err := Check(ctx, eu, Checking{}); err != nil || len(r.Findings) != 1 || r.Findings[0].Message != "nothing is installed in it" {
+			t.Errorf("%v %+v", err, r)
+		}
 		if err := eu.kube.CoreV1().ConfigMaps(Namespace).Delete(ctx, "mine", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}

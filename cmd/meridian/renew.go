@@ -33,6 +33,9 @@ The chart has it run every day in the cluster, where it needs no kubeconfig.`,
 			} else {
 				done, err = install.Renew(c.Context(), reach, namespace, time.Now(), k.progress(c))
 			}
+			if err != nil && len(done.Renewals)+done.Good == 0 {
+				return err // "0 good" would be a guess
+			}
 			return errors.Join(sayRenewed(c, o, done, k.dryRun), err)
 		},
 	}
