@@ -96,6 +96,11 @@ type Update struct {
 	// Stale says why the source has lost touch; its facts stay in force. The
 	// next update without it ends the staleness.
 	Stale string
+	// Ended says that the source is no more, and with Whole and nothing in Put that
+	// all it said is gone. It is remembered as one that knows of nothing, so that no
+	// older memory comes back in its place, and no longer shown to people. The next
+	// update without it begins the source anew.
+	Ended bool
 	// Heard is when the source spoke; zero means now. Only what comes from disk
 	// or from a peer differs from now.
 	Heard time.Time

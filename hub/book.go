@@ -25,6 +25,7 @@ type source struct {
 	heard  time.Time
 	stale  string // why it has lost touch
 	synced bool   // has told everything once
+	ended  bool   // and is no more
 	facts  map[fleet.FactName]fleet.Value
 }
 
@@ -57,6 +58,10 @@ func (b *book) apply(u fleet.Update, now time.Time, d *dirt) {
 		s.stale, s.synced = u.Stale, synced
 		d.sources = true
 		b.markSubject(u.Source, d)
+	}
+	if s.ended != u.Ended {
+		s.ended = u.Ended
+		d.sources = true
 	}
 	told := make(map[fleet.FactName]bool, len(u.Put))
 	for _, f := range u.Put {

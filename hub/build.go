@@ -104,6 +104,9 @@ func sourceStates(k *book) []fleet.SourceState {
 	var list []fleet.SourceState
 	for _, name := range slices.Sorted(maps.Keys(k.sources)) {
 		s := k.sources[name]
+		if s.ended && len(s.facts) == 0 {
+			continue
+		}
 		state := fleet.SourceState{Name: name, Facts: len(s.facts), Stale: s.stale}
 		if s.stale != "" {
 			state.Heard = s.heard

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -179,4 +180,50 @@ func anUpdate(t *rapid.T, now time.Time) fleet.Update {
 		}
 	}
 	return u
+}
+
+// sourcesOf names the sources that people are shown.
+func sourcesOf(s *fleet.Snapshot) []string {
+	var list []string
+	for _, src := range s.Sources {
+		list = append(list, src.Name)
+	}
+	return list
+}
+
+// A member leaves for good: it is no longer listed, and what a replica that has gone
+// remembers of it does not come back.
+func TestASourceThatEndedIsNotListedAndKeepsOldMemoriesOut(t *testing.T) {
+	l := NewLedger(health.Rules{})
+	shop := fleet.ServiceName{Namespace: "default", Name: "shop"}
+	facts := []fleet.Fact{clusterFact(cluster("a", "eu")), backendFact(backend("a", "shop", 1))}
+	l.Tell(fleet.Update{Source: "here/kube/a", Whole: true, Put: facts}, noon)
+	l.Tell(fleet.Update{Source: "gone/kube/a", Whole: true, Put: facts}, noon)
+	l.Tell(fleet.Update{Source: "gone/kube/a", Stale: "lost touch with the peer"}, noon)
+	l.Snapshot(noon)
+
+	l.Tell(fleet.Update{Source: "here/kube/a", Whole: true, Ended: true}, noon)
+	s := l.Snapshot(noon)
+	if got := sourcesOf(s); !slices.Equal(got, []string{"gone/kube/a"}) {
+		t.Errorf("listed: %q", got)
+	}
+	if s.Services[shop] != nil {
+		t.Error("the memory of a replica that has gone came back")
+	}
+	l.Tell(fleet.Update{Source: "here/kube/a", Ended: true, Stale: "its peer is away"}, noon)
+	if got := sourcesOf(l.Snapshot(noon)); !slices.Equal(got, []string{"gone/kube/a"}) {
+		t.Errorf("out of touch with whoever said that it has ended, it is listed: %q", got)
+	}
+	l.Tell(fleet.Update{Source: "here/kube/a", Stale: "its API server is not watched yet"}, noon)
+	if got := sourcesOf(l.Snapshot(noon)); !slices.Equal(got, []string{"gone/kube/a", "here/kube/a"}) {
+		t.Errorf("joined again, listed: %q", got)
+	}
+	l.Tell(fleet.Update{Source: "here/kube/a", Whole: true, Ended: true, Put: facts}, noon)
+	if got := sourcesOf(l.Snapshot(noon)); len(got) != 2 {
+		t.Errorf("one that says something is hidden: %q", got)
+	}
+	l.Tell(fleet.Update{Source: "here/kube/b", Whole: true}, noon)
+	if got := sourcesOf(l.Snapshot(noon)); len(got) != 3 {
+		t.Errorf("one that lives and has nothing to say is not listed: %q", got)
+	}
 }

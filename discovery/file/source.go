@@ -147,6 +147,7 @@ func (s *Source) look(ctx context.Context, all bool) {
 			dir = filepath.Join(s.cfg.Dir, directoryOf(name))
 		}
 		if u, news := site.look(dir, all, nil); news {
+			u.Ended = dir == ""
 			s.cfg.Tell(ctx, u)
 		}
 		if dir == "" {

@@ -94,10 +94,10 @@ func (v *voice) say(ctx context.Context, n news, whole bool, stale string, heard
 	return true
 }
 
-// end tells that nothing is left.
+// end tells that nothing is left, and nobody who will say more.
 func (v *voice) end(ctx context.Context) {
 	v.facts = map[fleet.FactName]fleet.Value{}
-	v.tell(ctx, fleet.Update{Source: v.source, Whole: true})
+	v.tell(ctx, fleet.Update{Source: v.source, Whole: true, Ended: true})
 }
 
 // names are those of a kind that are in force, sorted.

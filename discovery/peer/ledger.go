@@ -28,6 +28,7 @@ type ledger struct {
 type source struct {
 	facts map[fleet.FactName]fleet.Fact
 	whole bool // it has told everything once
+	ended bool
 	stale string
 	heard time.Time
 }
@@ -50,6 +51,7 @@ type telling struct {
 	whole  bool
 	put    []fleet.Fact     // sorted by kind, name
 	gone   []fleet.FactName // sorted by kind, name
+	ended  bool
 	stale  string
 	heard  time.Time
 }
@@ -92,7 +94,7 @@ func (l *ledger) apply(s *source, u fleet.Update, now time.Time) {
 	changed := s.replace(u)
 	first := u.Whole && !s.whole
 	s.whole = s.whole || u.Whole
-	s.stale, s.heard = u.Stale, u.Heard
+	s.stale, s.ended, s.heard = u.Stale, u.Ended, u.Heard
 	if s.heard.IsZero() {
 		s.heard = now
 	}
@@ -184,7 +186,7 @@ func (l *ledger) take(f *follower) []telling {
 func (s *source) tell(name string, p *pending) telling {
 	// A source that has never told everything (an operator's orders) cannot be
 	// told whole: its silence about a fact proves nothing.
-	t := telling{source: name, whole: p.whole && s.whole, stale: s.stale, heard: s.heard}
+	t := telling{source: name, whole: p.whole && s.whole, ended: s.ended, stale: s.stale, heard: s.heard}
 	if p.whole {
 		t.put = slices.Collect(maps.Values(s.facts))
 	} else {

@@ -164,3 +164,22 @@ func TestKeysDoNotTravelInPlaintext(t *testing.T) {
 		}
 	}
 }
+
+// Whoever begins to follow later hears that a source has ended, and when it begins anew.
+func TestFollowersHearThatASourceHasEnded(t *testing.T) {
+	l := newLedger("eu-1")
+	l.record(fleet.Update{Source: "eu-1/kube/a", Whole: true, Put: []fleet.Fact{zoneFact("z.", "m.")}}, time.Now())
+	early, _ := l.follow(2)
+	l.take(early)
+	l.record(fleet.Update{Source: "eu-1/kube/a", Whole: true, Ended: true}, time.Now())
+	late, _ := l.follow(2)
+	for says, f := range map[string]*follower{"early": early, "late": late} {
+		if got := l.take(f); len(got) != 1 || !got[0].ended || len(got[0].put) != 0 {
+			t.Errorf("%s: %+v", says, got)
+		}
+	}
+	l.record(fleet.Update{Source: "eu-1/kube/a", Stale: "not watched yet"}, time.Now())
+	if got := l.take(early); len(got) != 1 || got[0].ended {
+		t.Errorf("begun anew: %+v", got)
+	}
+}

@@ -48,6 +48,7 @@ type listener struct {
 type told struct {
 	sizes map[fleet.FactName]int // size of each fact in force, in bytes
 	stale string                 // as the peer said last
+	ended bool                   // likewise
 	heard time.Time              // when the peer last heard it, by our clock
 	fresh bool                   // told on this connection
 	lost  bool                   // we told our keeper that we lost touch
@@ -149,7 +150,7 @@ func (l *listener) collect(ctx context.Context, u fleet.Update, m *factv1.Update
 	p.u.Put = append(p.u.Put, u.Put...)
 	p.u.Gone = append(p.u.Gone, u.Gone...)
 	p.u.Whole = p.u.Whole && u.Whole
-	p.u.Stale, p.u.Heard = u.Stale, u.Heard
+	p.u.Stale, p.u.Ended, p.u.Heard = u.Stale, u.Ended, u.Heard
 	if m.GetMore() {
 		if len(p.u.Put)+len(p.u.Gone) > maxFacts {
 			return fmt.Errorf("it tells more than %d facts of %s", maxFacts, u.Source)
@@ -186,7 +187,7 @@ func (l *listener) handOn(ctx context.Context, p *part) error {
 	if l.count > maxFacts || l.bytes > maxBytes {
 		return fmt.Errorf("it tells more than %d facts or %d MiB", maxFacts, maxBytes>>20)
 	}
-	s.stale, s.heard, s.fresh, s.lost = p.u.Stale, p.u.Heard, true, false
+	s.stale, s.ended, s.heard, s.fresh, s.lost = p.u.Stale, p.u.Ended, p.u.Heard, true, false
 	l.facts.Add(float64(len(p.u.Put) + len(p.u.Gone)))
 	l.tell(ctx, p.u)
 	return nil
@@ -209,7 +210,7 @@ func (l *listener) missing(ctx context.Context) {
 	l.caughtUp = true
 	for _, name := range slices.Sorted(maps.Keys(l.sources)) {
 		if s := l.sources[name]; !s.fresh {
-			l.tell(ctx, fleet.Update{Source: name, Heard: s.heard,
+			l.tell(ctx, fleet.Update{Source: name, Ended: s.ended, Heard: s.heard,
 				Stale: fmt.Sprintf("peer %s is in touch again but has not told of this source since", l.peer.Address)})
 		}
 	}
@@ -228,7 +229,7 @@ func (l *listener) lost(ctx context.Context, why error) {
 		if s.stale == "" && s.fresh {
 			s.heard = l.last
 		}
-		l.tell(ctx, fleet.Update{Source: name, Heard: s.heard,
+		l.tell(ctx, fleet.Update{Source: name, Ended: s.ended, Heard: s.heard,
 			Stale: fmt.Sprintf("lost touch with peer %s: %s", l.peer.Address, sentence(why))})
 	}
 }

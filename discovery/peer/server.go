@@ -228,7 +228,7 @@ func (s *Server) send(stream grpc.ServerStreamingServer[factv1.Update], t tellin
 		}
 		facts = append(facts, sized{x, n})
 	}
-	head := fleet.Update{Source: t.source, Whole: t.whole, Stale: t.stale, Heard: t.heard}
+	head := fleet.Update{Source: t.source, Whole: t.whole, Ended: t.ended, Stale: t.stale, Heard: t.heard}
 	gone := factv1.FromFleet(fleet.Update{Gone: t.gone}, now).Gone
 	for {
 		m, size := factv1.FromFleet(head, now), 0

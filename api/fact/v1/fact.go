@@ -33,6 +33,7 @@ func FromFleet(u fleet.Update, now time.Time) *Update {
 		Put:      mapped(u.Put, func(f fleet.Fact) *Fact { return FactFromFleet(f, now) }),
 		Gone:     mapped(u.Gone, func(n fleet.FactName) *FactName { return &FactName{Kind: string(n.Kind), Name: valid(n.Name)} }),
 		Stale:    clean(u.Stale),
+		Ended:    u.Ended,
 		HeardAgo: agoOut(now, u.Heard),
 	}
 }
@@ -47,6 +48,7 @@ func ToFleet(x *Update, now time.Time) (u fleet.Update, refused []error, err err
 	u = fleet.Update{
 		Source: d.label("source", x.GetSource()),
 		Whole:  x.GetWhole(),
+		Ended:  x.GetEnded(),
 		Stale:  d.text("stale", x.GetStale()),
 		Heard:  d.ago("heard_ago", x.GetHeardAgo()),
 	}

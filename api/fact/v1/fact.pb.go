@@ -92,7 +92,9 @@ type Update struct {
 	// The telling goes on in the next message, which is of the same source.
 	More bool `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
 	// The name of the sending daemon; set in the first message of a stream only.
-	Instance      string `protobuf:"bytes,8,opt,name=instance,proto3" json:"instance,omitempty"`
+	Instance string `protobuf:"bytes,8,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The source has ended: all that it said is gone, and nobody speaks for it any more.
+	Ended         bool `protobuf:"varint,9,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -181,6 +183,13 @@ func (x *Update) GetInstance() string {
 		return x.Instance
 	}
 	return ""
+}
+
+func (x *Update) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
 }
 
 // FactName is the name of a fact within its source.
@@ -532,7 +541,7 @@ const file_api_fact_v1_fact_proto_rawDesc = "" +
 	"\n" +
 	"\x16api/fact/v1/fact.proto\x12\x10meridian.fact.v1\x1a\x17api/fact/v1/nouns.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n" +
 	"\rFollowRequest\x12\x1a\n" +
-	"\binstance\x18\x01 \x01(\tR\binstance\"\x8e\x02\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\"\xa4\x02\n" +
 	"\x06Update\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x14\n" +
 	"\x05whole\x18\x02 \x01(\bR\x05whole\x12(\n" +
@@ -541,7 +550,8 @@ const file_api_fact_v1_fact_proto_rawDesc = "" +
 	"\x05stale\x18\x05 \x01(\tR\x05stale\x126\n" +
 	"\theard_ago\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bheardAgo\x12\x12\n" +
 	"\x04more\x18\a \x01(\bR\x04more\x12\x1a\n" +
-	"\binstance\x18\b \x01(\tR\binstance\"2\n" +
+	"\binstance\x18\b \x01(\tR\binstance\x12\x14\n" +
+	"\x05ended\x18\t \x01(\bR\x05ended\"2\n" +
 	"\bFactName\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\xd2\x04\n" +

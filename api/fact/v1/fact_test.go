@@ -98,7 +98,7 @@ func TestBookComesBackEqualAndSorted(t *testing.T) {
 		}
 		for _, u := range got {
 			i := slices.IndexFunc(told, func(v fleet.Update) bool { return v.Source == u.Source })
-			if !u.Whole || u.Stale != told[i].Stale || !u.Heard.Equal(told[i].Heard) || len(u.Put) != len(told[i].Put) {
+			if !u.Whole || u.Stale != told[i].Stale || u.Ended != told[i].Ended || !u.Heard.Equal(told[i].Heard) || len(u.Put) != len(told[i].Put) {
 				t.Fatalf("told %+v, read %+v", told[i], u)
 			}
 		}

@@ -278,7 +278,7 @@ func fact(t *rapid.T) fleet.Fact {
 
 func update(t *rapid.T) fleet.Update {
 	return fleet.Update{
-		Source: word(t) + "/" + word(t), Whole: flag(t), Stale: sentence(t), Heard: past(t),
+		Source: word(t) + "/" + word(t), Whole: flag(t), Ended: flag(t), Stale: sentence(t), Heard: past(t),
 		Put: several(t, fact),
 		Gone: several(t, func(t *rapid.T) fleet.FactName {
 			return fleet.FactName{Kind: rapid.SampledFrom(kinds).Draw(t, "kind"), Name: word(t)}
