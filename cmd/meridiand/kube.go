@@ -64,7 +64,7 @@ func (d *daemon) clusters() (func(*steer.Plan), error) {
 	}
 	i, err := kube.New(kube.Config{
 		Instance: d.instance, Host: host, Namespace: d.namespace, Member: d.member, Loopback: d.kubeLoopback,
-		Known: d.hub.Remembered(), Tell: d.tell, Log: d.log, Registerer: d.registry,
+		Dir: d.state, Known: d.hub.Remembered(), Tell: d.tell, Log: d.log, Registerer: d.registry,
 	})
 	if err != nil {
 		return nil, err

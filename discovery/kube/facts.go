@@ -157,10 +157,19 @@ func (i *Installation) member(f *facts, c *v1alpha1.Cluster, o fleet.Origin) {
 
 // access reads a member's credentials; nil while nobody knows what they are.
 func (i *Installation) access(f *facts, c *v1alpha1.Cluster, o fleet.Origin) *access {
-	const path = "spec.credentialsRef"
+	const (
+		path       = "spec.credentialsRef"
+		unreadable = `the Secret %s cannot be read (%s), so the last known credentials are used, if there are any; look into the API server's log, and if it cannot decrypt the Secret, delete that and run "meridian join" again`
+	)
 	name := types.NamespacedName{Namespace: i.cfg.Namespace, Name: c.Spec.CredentialsRef.Name}
 	fault := func(reason, format string, args ...any) *access {
 		return &access{about: o, reason: reason, fault: path + ": " + fmt.Sprintf(format, args...)}
+	}
+	// A Secret that is not read says nothing of the credentials: the last ones are as good as ever.
+	unread := func(a access, reason, format string, args ...any) *access {
+		f := fault(reason, format, args...)
+		a.about, a.reason, a.fault, a.unread = o, f.reason, f.fault, true
+		return &a
 	}
 	if err := field.Subdomain(name.Name); err != nil {
 		return fault("InvalidCredentials", "%v", err)
@@ -169,9 +178,17 @@ func (i *Installation) access(f *facts, c *v1alpha1.Cluster, o fleet.Origin) *ac
 	secret, known := i.secrets.get(name)
 	switch {
 	case i.secrets.denied(name):
-		return fault("Forbidden", "we may not read the Secret %s; run \"meridian join\" again, which grants that, or grant meridiand's ServiceAccount get, list, watch and update on it", name)
+		return unread(access{}, "Forbidden", "we may not read the Secret %s; run \"meridian join\" again, which grants that, or grant meridiand's ServiceAccount get, list, watch and update on it", name)
 	case !known:
-		return nil
+		why := i.secrets.unreadable(i.server, name)
+		if why == "" {
+			return nil
+		}
+		var last access
+		if a := i.memory.members[c.Name]; a != nil {
+			last = *a
+		}
+		return unread(last, "Unreadable", unreadable, name, why)
 	case secret == nil:
 		return fault("CredentialsNotFound", `the Secret %s does not exist; make it with "meridian join", what the cluster said before stays in force`, name)
 	}
@@ -183,8 +200,16 @@ func (i *Installation) access(f *facts, c *v1alpha1.Cluster, o fleet.Origin) *ac
 	if err != nil {
 		return fault("InvalidCredentials", "Secret %s: %v", name, err)
 	}
+	a := access{config: cfg, about: o, token: tokenOfKubeconfig(kubeconfig), kubeconfig: kubeconfig}
+	if why := i.secrets.unreadable(i.server, name); why != "" {
+		return unread(a, "Unreadable", unreadable, name, why)
+	}
+	return &a
+}
+
+func tokenOfKubeconfig(kubeconfig []byte) string {
 	sum := sha256.Sum256(kubeconfig)
-	return &access{config: cfg, about: o, token: hex.EncodeToString(sum[:])}
+	return hex.EncodeToString(sum[:])
 }
 
 // IngressController is the spec.controller of an IngressClass that is ours.
@@ -232,6 +257,10 @@ func (i *Installation) certificates(f *facts) {
 		f.secrets[name] = true
 		fact := fleet.FactName{Kind: fleet.KindCertificate, Name: string(k8s.CertificateName(name.Namespace, name.Name))}
 		secret, known := i.secrets.get(name)
+		if why := i.secrets.unreadable(i.server, name); why != "" {
+			f.fault(fleet.Problem{About: secretOrigin(name), Reason: "Unreadable", Message: fmt.Sprintf(
+				"the Secret %s cannot be read (%s), so routes are served with its last known certificate, if there is one; look into the API server's log, and if it cannot decrypt the Secret, delete that and create it again", name, why)})
+		}
 		switch {
 		case i.secrets.denied(name):
 			f.kept[fact] = true

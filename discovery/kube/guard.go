@@ -73,11 +73,20 @@ func (m *member) release(outcome string) {
 	m.guard = guard{}
 }
 
+// silent reports whether the lists that are asked for anew are not to be had.
+func (m *member) silent() bool {
+	if m.server == nil {
+		return true
+	}
+	_, err := m.server.pulse.trouble()
+	return err != nil || m.kinds[0].trouble() != nil || m.kinds[1].trouble() != nil
+}
+
 // confirmed asks for second lists when their time has come, and reports whether
 // they are here. Without touch nothing is confirmed.
 func (m *member) confirmed() bool {
 	g := &m.guard
-	if time.Now().Before(g.until) || m.trouble() != "" {
+	if time.Now().Before(g.until) || m.silent() {
 		return false
 	}
 	now := []int{m.services.listed(), m.slices.listed()}

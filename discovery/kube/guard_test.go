@@ -19,19 +19,24 @@ import (
 // watched runs a member of its own, and ends it with the test.
 func watched(t *testing.T, s *site, k *keeper, pace Pace, known []fleet.Update) *member {
 	t.Helper()
+	return watchedBy(t, s.Name(), s.Kubeconfig(), k, pace, known)
+}
+
+func watchedBy(t *testing.T, name string, kubeconfig []byte, k *keeper, pace Pace, known []fleet.Update) *member {
+	t.Helper()
 	cfg := Config{Instance: "i", Tell: k.tell, Pace: pace.filled(), Known: known, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
-	m := newMember(s.Name(), "i/kube/"+s.Name(), cfg, newMetrics(prometheus.NewRegistry()))
+	m := newMember(name, "i/kube/"+name, cfg, newMetrics(prometheus.NewRegistry()))
 	ctx, done := t.Context(), make(chan struct{})
 	go func() {
 		defer close(done)
 		m.run(ctx)
 	}()
 	t.Cleanup(func() { <-done }) // t.Context has ended
-	c, err := credentials.Parse(s.Kubeconfig(), credentials.Options{})
+	c, err := credentials.Parse(kubeconfig, credentials.Options{Loopback: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.use(access{config: c, about: fleet.Origin{Cluster: "host", Kind: "Cluster", Name: s.Name()}, token: "1"})
+	m.use(access{config: c, about: fleet.Origin{Cluster: "host", Kind: "Cluster", Name: name}, token: "1"})
 	return m
 }
 

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,7 @@ type Installation struct {
 	log     *slog.Logger
 	meter   *metrics
 	members *members
+	memory  *memory
 	secrets *secrets
 	server  *server
 	wake    chan struct{}
@@ -38,7 +40,11 @@ type Installation struct {
 	scribe *scribe
 
 	// Of Run's goroutine.
-	voice *voice
+	voice     *voice
+	began     time.Time
+	remembers bool // something was told before a restart
+	recalled  bool // the members are watched that were before it
+	late      int  // Secrets that cannot be read
 }
 
 // shelves hold the host's objects.
@@ -66,7 +72,9 @@ func New(cfg Config) (*Installation, error) {
 	meter := newMetrics(cfg.Registerer)
 	i := &Installation{cfg: cfg, log: cfg.Log, meter: meter, members: newMembers(cfg, meter), wake: make(chan struct{}, 1),
 		voice: newVoice(cfg.Instance+"/kube/"+v1alpha1.HostCluster, cfg.Tell, cfg.Known)}
+	i.remembers = len(i.voice.facts) > 0
 	i.secrets = newSecrets(i.poke)
+	i.memory = newMemory(cfg.Dir, cfg.Member, credentials.Options{Loopback: cfg.Loopback}, cfg.Log)
 	i.scribe = newScribe(i)
 	var err error
 	if i.server, err = newServer(v1alpha1.HostCluster, credentials.Own(cfg.Host), &identity{}, cfg.Pace, i.poke); err != nil {
@@ -130,8 +138,14 @@ func (i *Installation) Run(ctx context.Context) error {
 		defer close(writing)
 		i.scribe.run(ctx)
 	}()
+	remembering := make(chan struct{})
+	go func() {
+		defer close(remembering)
+		i.memory.run()
+	}()
 	tick := time.NewTicker(i.cfg.Pace.Pulse)
 	defer tick.Stop()
+	i.began = time.Now()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -142,18 +156,28 @@ func (i *Installation) Run(ctx context.Context) error {
 			i.look(ctx)
 		}
 	}
+	close(i.memory.pages)
 	<-done
 	<-writing
+	<-remembering
 	i.members.work.Wait()
 	return nil
 }
 
 // look tells what changed and has the members watched that are named now.
 func (i *Installation) look(ctx context.Context) {
-	stale := i.server.trouble()
+	stale, missing, waited := i.server.trouble(), unlisted(v1alpha1.HostCluster, i.kinds), i.waited()
+	if waited && !i.voice.whole {
+		stale = cmp.Or(stale, missing)
+	}
+	i.recall(ctx)
+	if late := i.secrets.late(i.server); late != i.late {
+		i.late = late
+		i.dirty.Store(true)
+	}
 	n := news{}
 	whole := false
-	if i.settled() && (i.voice.whole && i.dirty.Swap(false) || !i.voice.whole && stale == "") {
+	if waited && (!i.voice.whole || i.dirty.Swap(false)) {
 		f := i.facts()
 		for _, name := range i.secrets.want(i.server, f.secrets) { //nolint:contextcheck // what is watched ends with Run, not with this look
 			f.fault(fleet.Problem{About: i.about(), Reason: "TooMany", Message: fmt.Sprintf(
@@ -161,9 +185,10 @@ func (i *Installation) look(ctx context.Context) {
 		}
 		if i.shelves.clusters.ready() {
 			i.members.set(ctx, f.members)
+			i.memory.learn(f.members)
 		}
-		if i.voice.whole || i.secrets.settled() {
-			whole = !i.voice.whole
+		if i.voice.whole || i.secrets.waited(i.server) {
+			whole = !i.voice.whole && stale == "" && missing == ""
 			f.into(n, i.voice.facts)
 		}
 	}
@@ -178,8 +203,25 @@ func (i *Installation) look(ctx context.Context) {
 	}
 }
 
-func (i *Installation) settled() bool {
-	return !slices.ContainsFunc(i.kinds, func(k *kind) bool { return !k.settled() })
+// recall has the members watched as before a restart, once, when the host does not
+// say in time which there are. Its word replaces that when it comes.
+func (i *Installation) recall(ctx context.Context) {
+	if _, err := i.server.pulse.trouble(); i.recalled || i.shelves.clusters.ready() || err == nil && time.Since(i.began) < i.cfg.Pace.Timeout {
+		return
+	}
+	i.recalled = true
+	i.members.recall(ctx, i.memory.members)
+}
+
+// waited reports whether everything that can be told is here: each kind has come, or
+// there is none to be had, or it has had time enough. What one of those would say
+// stays as it is. Policies are waited for by who remembers nothing: they may
+// forbid what the others would have done.
+func (i *Installation) waited() bool {
+	return !slices.ContainsFunc(i.kinds, func(k *kind) bool {
+		needed := k.shelf == filler(&i.shelves.policies) && !i.voice.whole && !i.remembers
+		return !k.settled() && (needed || !i.server.overdue(k))
+	})
 }
 
 // about is who is named where no object is at fault.

@@ -29,7 +29,10 @@ type kind struct {
 	metadata bool
 	// optional kinds may be missing from the API server, come later, and be
 	// denied to us: then there are none of them.
-	optional  bool
+	optional bool
+	// single kinds are one object, whose trouble is told of that object and does not
+	// make anything else old.
+	single    bool
 	namespace string // that is watched alone; empty: all
 	field     string // selector
 	shelf     filler
@@ -40,6 +43,8 @@ type kind struct {
 	losses uint64
 	cut    func()
 	again  chan struct{}
+
+	due int // of the server's lock: see overdue
 }
 
 // filler is a shelf, whatever it holds.

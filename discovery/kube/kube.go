@@ -23,6 +23,9 @@ type Config struct {
 	Member string
 	// Loopback allows members' API servers on this machine, for labs.
 	Loopback bool
+	// Dir is where it is kept over restarts how members are reached, so that they
+	// are watched while the host cluster is dead; empty: nowhere. It is there already.
+	Dir string
 	// Known is what was told before a restart. Members that have left since are
 	// told as gone; of the others, what cannot be read now stays.
 	Known []fleet.Update

@@ -1,10 +1,12 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -48,16 +50,20 @@ type member struct {
 	given    access
 	guard    guard
 	zoneless map[fleet.ServiceName]bool // with endpoints whose zones only their nodes know
+	unsure   map[fleet.ServiceName]bool // in force, and only an export that is not seen may say why
 }
 
-// access is how a member is reached, or why it is not. About is who is told of
-// faults: its Cluster object.
+// access is how a member is reached, and what is wrong with that. About is who is
+// told of faults: its Cluster object.
 type access struct {
-	config *rest.Config
+	config *rest.Config // nil: nobody knows how
 	fault  string
 	reason string // of fault, one CamelCase word
+	unread bool   // the fault is that credentials cannot be read, so it says nothing of them
 	about  fleet.Origin
 	token  string // tells one access from another
+	// What config was made of; nil: not of a Secret.
+	kubeconfig []byte
 }
 
 // dirt is what watches have changed since the last look.
@@ -70,7 +76,7 @@ type dirt struct {
 func newMember(name, source string, cfg Config, meter *metrics) *member {
 	m := &member{name: name, pace: cfg.Pace, log: cfg.Log.With("cluster", name), meter: meter,
 		identity: &identity{}, access: make(chan access, 1), wake: make(chan struct{}, 1),
-		voice: newVoice(source, cfg.Tell, cfg.Known), zoneless: map[fleet.ServiceName]bool{}}
+		voice: newVoice(source, cfg.Tell, cfg.Known), zoneless: map[fleet.ServiceName]bool{}, unsure: map[fleet.ServiceName]bool{}}
 	m.dirt.services = map[fleet.ServiceName]bool{}
 	m.services = &shelf[*corev1.Service]{strip: stripService, changed: marking(m, func(s *corev1.Service) (fleet.ServiceName, bool) {
 		return fleet.ServiceName{Namespace: s.Namespace, Name: s.Name}, true
@@ -218,18 +224,25 @@ func (m *member) trouble() string {
 	return "its API server is not watched yet"
 }
 
-// settled reports whether every kind is here, so that a whole can be told.
-func (m *member) settled() bool {
-	return !slices.ContainsFunc(m.kinds, func(k *kind) bool { return !k.settled() })
+// waited reports whether everything that can be told is here. Services and their
+// endpoints make no sense without each other; the rest is not waited for for ever,
+// and what it would say stays as it is.
+func (m *member) waited() bool {
+	return !slices.ContainsFunc(m.kinds, func(k *kind) bool {
+		return !k.settled() && !(k.optional && m.server != nil && m.server.overdue(k))
+	})
 }
 
 // look tells what changed since the last look.
 func (m *member) look(ctx context.Context) {
-	stale := m.trouble()
+	stale, missing := m.trouble(), unlisted(m.name, m.kinds)
 	n := news{}
 	whole := false
-	if m.settled() && (m.voice.whole || stale == "") {
-		whole = !m.voice.whole
+	if m.waited() {
+		if !m.voice.whole {
+			stale = cmp.Or(stale, missing)
+			whole = stale == ""
+		}
 		m.facts(n)
 	}
 	n.problems("watch", m.problems())
@@ -254,6 +267,9 @@ func (m *member) facts(n news) {
 	}
 	if d.nodes {
 		maps.Copy(d.services, m.zoneless)
+	}
+	if !m.exportsUnseen() {
+		maps.Copy(d.services, m.unsure)
 	}
 	maps.Copy(d.services, m.guard.aside)
 	for name := range d.services {
@@ -297,6 +313,7 @@ func (m *member) service(fact string) (fleet.ServiceName, bool) {
 // that is better than what was told before.
 func (m *member) backend(name fleet.ServiceName) (b *fleet.Backend, problems []fleet.Problem, keep bool) {
 	delete(m.zoneless, name)
+	delete(m.unsure, name)
 	svc, there := m.services.get(name.Namespace, name.Name)
 	export, exported := m.exports.get(name.Namespace, name.Name)
 	if !there {
@@ -310,22 +327,49 @@ func (m *member) backend(name fleet.ServiceName) (b *fleet.Backend, problems []f
 	case k8s.Withheld(svc):
 		return nil, nil, false
 	case !exported && !k8s.Federated(svc):
-		return nil, nil, m.exportsDenied() // who may not see exports cannot say that there is none
+		keep = m.exportsUnseen() // who does not see exports cannot say that there is none
+		if keep && m.voice.facts[fleet.FactName{Kind: fleet.KindBackend, Name: m.fact(name)}] != nil {
+			m.unsure[name] = true
+		}
+		return nil, nil, keep
 	}
 	parts, zoneless := m.zoned(m.slices.of(name))
 	if zoneless {
 		m.zoneless[name] = true
 	}
 	b, problems = k8s.Backend(m.name, svc, parts, m.origin("Service", svc))
+	if zoneless && b != nil && !m.nodes.ready() {
+		m.rezone(b)
+	}
 	return b, problems, b == nil
 }
 
-// exportsDenied reports whether exports have never been seen because the API server
-// does not show them, though there may be some.
-func (m *member) exportsDenied() bool {
+// exportsUnseen reports whether exports have never been seen though there may be
+// some: the API server does not say that it knows no such kind.
+func (m *member) exportsUnseen() bool {
 	return !m.exports.ready() && slices.ContainsFunc(m.kinds, func(k *kind) bool {
-		return k.shelf == filler(m.exports) && apierrors.IsForbidden(k.trouble())
+		return k.shelf == filler(m.exports) && !apierrors.IsNotFound(k.trouble())
 	})
+}
+
+// rezone gives endpoints without a zone the one that was told of them before, while
+// no nodes are to be had that would know better.
+func (m *member) rezone(b *fleet.Backend) {
+	before, ok := m.voice.facts[fleet.FactName{Kind: fleet.KindBackend, Name: m.fact(b.Service)}].(*fleet.Backend)
+	if !ok {
+		return
+	}
+	zones := map[netip.AddrPort]string{}
+	for _, p := range before.Ports {
+		for _, e := range p.Endpoints {
+			zones[e.Addr] = e.Zone
+		}
+	}
+	for _, p := range b.Ports {
+		for n := range p.Endpoints { // of a value that was just made
+			p.Endpoints[n].Zone = cmp.Or(p.Endpoints[n].Zone, zones[p.Endpoints[n].Addr])
+		}
+	}
 }
 
 // zoned gives endpoints that know their node only the zone of the node. It also

@@ -58,6 +58,18 @@ func (ms *members) set(ctx context.Context, want map[string]*access) {
 	ms.sweep(ctx, want)
 }
 
+// recall watches members as they were last reached, while nobody says which there
+// are now. So nobody is told as gone.
+func (ms *members) recall(ctx context.Context, known map[string]*access) {
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if ms.running[name] == nil {
+			ms.start(ctx, name)
+			ms.running[name].use(*known[name])
+			ms.cfg.Log.Info("the host cluster does not say how a member is reached, so it is watched as before the restart", "cluster", name)
+		}
+	}
+}
+
 func (ms *members) start(ctx context.Context, name string) {
 	m := newMember(name, ms.source(name), ms.cfg, ms.meter)
 	ctx, cancel := context.WithCancel(ctx)

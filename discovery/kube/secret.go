@@ -48,7 +48,7 @@ func (s *secrets) want(server *server, names map[types.NamespacedName]bool) []ty
 				changed: func([]change[*corev1.Secret], bool) { s.changed() },
 			}}
 			w.kind = &kind{resource: corev1.SchemeGroupVersion.WithResource("secrets"), object: &corev1.Secret{},
-				optional: true, namespace: name.Namespace, field: "metadata.name=" + name.Name, shelf: w.shelf}
+				optional: true, single: true, namespace: name.Namespace, field: "metadata.name=" + name.Name, shelf: w.shelf}
 			s.watched[name] = w
 			server.add(w.kind)
 		}
@@ -72,10 +72,37 @@ func (s *secrets) denied(name types.NamespacedName) bool {
 	return w != nil && apierrors.IsForbidden(w.kind.trouble())
 }
 
-// settled reports whether no Secret keeps anybody waiting.
-func (s *secrets) settled() bool {
+// unreadable says why a Secret cannot be read, or not anew, though the API server has
+// had time for it and answers otherwise; empty: it can, or who knows.
+func (s *secrets) unreadable(server *server, name types.NamespacedName) string {
+	w := s.watched[name]
+	if w == nil || w.kind.settled() && !w.kind.lasting(2*server.pace.Timeout) || w.kind.missing() || !server.overdue(w.kind) {
+		return ""
+	}
+	if _, err := server.pulse.trouble(); err != nil {
+		return "" // that is no fault of the Secret
+	}
+	if err := w.kind.trouble(); err != nil {
+		return reason(err)
+	}
+	return "no answer yet"
+}
+
+// late counts the Secrets that cannot be read. They tell nobody when they become so.
+func (s *secrets) late(server *server) int {
+	n := 0
+	for name := range s.watched {
+		if s.unreadable(server, name) != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// waited reports whether no Secret keeps anybody waiting any more.
+func (s *secrets) waited(server *server) bool {
 	for _, w := range s.watched {
-		if !w.kind.settled() {
+		if !w.kind.settled() && !server.overdue(w.kind) {
 			return false
 		}
 	}

@@ -57,11 +57,12 @@ type server struct {
 	audited func(k *kind, differences int)
 	log     *slog.Logger
 
-	mu    sync.Mutex
-	rests map[schema.GroupVersion]rest.Interface
-	kinds map[*kind]context.CancelFunc
-	ctx   context.Context //nolint:containedctx // of Run, for kinds that are added later
-	work  sync.WaitGroup
+	mu      sync.Mutex
+	rests   map[schema.GroupVersion]rest.Interface
+	kinds   map[*kind]context.CancelFunc
+	answers int             // to the pulse
+	ctx     context.Context //nolint:containedctx // of Run, for kinds that are added later
+	work    sync.WaitGroup
 }
 
 func newServer(name string, cfg *rest.Config, id *identity, pace Pace, changed func()) (*server, error) {
@@ -115,7 +116,19 @@ func (s *server) list(ctx context.Context, k *kind, o metav1.ListOptions) (runti
 	return c.Get().Namespace(k.namespace).Resource(k.resource.Resource).VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Get()
 }
 
+// watch begins a watch. That it lasts is what it is for, but not until it begins.
 func (s *server) watch(ctx context.Context, k *kind, o metav1.ListOptions) (watch.Interface, error) {
+	ctx, cut := context.WithCancelCause(ctx)
+	slow := time.AfterFunc(listWithin, func() { cut(context.DeadlineExceeded) })
+	defer slow.Stop()
+	w, err := s.open(ctx, k, o)
+	if err != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		err = context.DeadlineExceeded
+	}
+	return w, err
+}
+
+func (s *server) open(ctx context.Context, k *kind, o metav1.ListOptions) (watch.Interface, error) {
 	o.Watch = true
 	if k.metadata {
 		return s.meta.Resource(k.resource).Namespace(k.namespace).Watch(ctx, o)
@@ -135,8 +148,36 @@ func (s *server) add(k *kind) {
 		k.again = make(chan struct{}, 1)
 	}
 	s.kinds[k] = func() {}
+	k.due = s.answers + pulses
 	if s.ctx != nil {
 		s.begin(k)
+	}
+}
+
+// pulses is how many of them an API server may answer while a kind does not come,
+// before nobody waits for that kind any more. Those that it does not answer count
+// for nothing: then everybody waits for the API server.
+const pulses = 5
+
+func (s *server) overdue(k *kind) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answers >= k.due
+}
+
+// answered counts an answer to the pulse. When it is the first one after a silence,
+// Secrets get their time again.
+func (s *server) answered(first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers++
+	if !first {
+		return
+	}
+	for k := range s.kinds {
+		if k.single {
+			k.due = s.answers + pulses
+		}
 	}
 }
 
@@ -195,6 +236,9 @@ func (s *server) beats(ctx context.Context) {
 				k.wake()
 			}
 		}
+		if err == nil {
+			s.answered(!answered)
+		}
 		answered = err == nil
 		before = b
 		wait := time.NewTimer(s.pace.Pulse*3/4 + rand.N(s.pace.Pulse/2))
@@ -219,8 +263,18 @@ func (s *server) trouble() string {
 		}
 	}
 	for _, k := range s.all() {
-		if err := k.trouble(); err != nil && !(k.optional && k.missing()) && !isStranger(err) && (!temporary(err) || k.lasting(2*s.pace.Timeout)) {
+		if err := k.trouble(); err != nil && !k.single && !(k.optional && k.missing()) && !isStranger(err) && (!temporary(err) || k.lasting(2*s.pace.Timeout)) {
 			return fmt.Sprintf("the API server of %s does not let us watch %s: %s", s.name, k.name(), reason(err))
+		}
+	}
+	return ""
+}
+
+// unlisted says which of a cluster's kinds has not come; empty: none.
+func unlisted(cluster string, kinds []*kind) string {
+	for _, k := range kinds {
+		if !k.settled() {
+			return fmt.Sprintf("the API server of %s has not listed %s yet", cluster, k.name())
 		}
 	}
 	return ""
