@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -293,13 +294,19 @@ func (w *world) serverAway(s *site) {
 // fresh waits until the host's daemon is in touch with a member again.
 func (w *world) fresh(s *site) {
 	w.t.Helper()
-	w.eventually(s.cluster+" is in touch", 60*time.Second, func(context.Context) error {
+	w.inTouch(s.cluster)
+}
+
+// inTouch waits until the host's daemon is in touch with a member, or with the host.
+func (w *world) inTouch(cluster string) {
+	w.t.Helper()
+	w.eventually(cluster+" is in touch", 60*time.Second, func(context.Context) error {
 		out, err := w.operator("get", "sources")
 		if err != nil {
 			return err
 		}
 		for line := range strings.Lines(out) {
-			if strings.Contains(line, "/kube/"+s.cluster+" ") && strings.Contains(line, "fresh") {
+			if strings.Contains(line, "/kube/"+cluster+" ") && strings.Contains(line, "fresh") {
 				return nil
 			}
 		}
@@ -353,6 +360,70 @@ func (w *world) daemonRestarts(s, dead *site) {
 	c.home("the daemon was killed while an API server was dead")
 }
 
+// daemonAlone kills the host's daemon while the host's own API server is dead, which
+// says what members there are. What their pods do is seen all the same, everywhere.
+func (w *world) daemonAlone(s, alive *site) {
+	c := w.crowd(host, true)
+	w.settle(c, 50)
+	if err := s.StopAPI(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.says(20*time.Second, "get sources", "does not answer")
+	if err := s.meridiand.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.settle(c, 100)
+	s.startDaemon()
+	w.fresh(alive)
+	before := map[string]string{}
+	for _, x := range w.sites {
+		var err error
+		if before[x.cluster], err = x.endpointsOf(w.ctx, "default/whereami/80"); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	alive.kubectl("", "scale", "deployment/whereami", "--replicas=3")
+	for _, x := range w.sites {
+		took := w.eventually("a new pod of "+alive.cluster+" is known in "+x.cluster, 30*time.Second, func(ctx context.Context) error {
+			got, err := x.endpointsOf(ctx, "default/whereami/80")
+			if pods := alive.podsIn(got); err == nil && (got == before[x.cluster] || x == alive && pods != 3) {
+				err = fmt.Errorf("it knows %d pods: %.2000s", pods, got)
+			}
+			return err
+		})
+		w.t.Logf("a new pod of %s was in the Envoy of %s %.1f s later, the host's API server being dead", alive.cluster, x.cluster, took.Seconds())
+	}
+	w.settle(c, 100)
+	if err := s.StartAPI(w.ctx); err != nil {
+		w.t.Fatal(err)
+	}
+	w.inTouch("host")
+	w.fresh(s)
+	alive.kubectl("", "scale", "deployment/whereami", "--replicas=2")
+	w.endpoints(alive, 2, 30*time.Second)
+	w.settle(c, 50)
+	c.home("the daemon was killed while the host's API server was dead")
+}
+
+// endpointsOf is what a region's Envoy knows of where a service is.
+func (s *site) endpointsOf(ctx context.Context, name string) (string, error) {
+	got, err := s.envoyGet(ctx, "/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=^"+name+"$")
+	return withoutTimes(got), err
+}
+
+var addresses = regexp.MustCompile(`"address": "([0-9.]+)"`)
+
+// podsIn counts the addresses of a cluster's own pods in what an Envoy knows.
+func (s *site) podsIn(dump string) int {
+	n := 0
+	for _, m := range addresses.FindAllStringSubmatch(dump, -1) {
+		if a, err := netip.ParseAddr(m[1]); err == nil && (s.pods(0).Contains(a) || s.pods(1).Contains(a)) {
+			n++
+		}
+	}
+	return n
+}
+
 // rotate takes the member's account away, and joins again.
 func (w *world) rotate(s *site) {
 	c := w.crowd(host, true)
@@ -398,6 +469,13 @@ func (w *world) leave(s *site) {
 	})
 	w.settle(c, 200)
 	c.home("a cluster left")
+	w.eventually("it is no longer listed", 20*time.Second, func(context.Context) error {
+		out, err := w.operator("get", "sources")
+		if err == nil && strings.Contains(out, "/kube/"+s.cluster+" ") {
+			err = fmt.Errorf("%s", out)
+		}
+		return err
+	})
 	if out := w.site("us").kubectl("", "get", "clusters.meridian.dev", "-o", "name"); strings.Contains(out, "/"+s.cluster) {
 		w.t.Errorf("it is still there: %s", out)
 	}

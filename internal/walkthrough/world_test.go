@@ -90,6 +90,8 @@ type site struct {
 	*cluster.Cluster
 	world *world
 	kube  kubernetes.Interface
+	// mounted are Secrets as they were read last.
+	mounted map[string]map[string][]byte
 
 	meridiand, gateway *lab.Process
 }
@@ -128,7 +130,7 @@ func newWorld(t *testing.T) *world {
 		_ = w.group.Stop() // who was killed on the way is the story's business
 	})
 	for _, r := range regions() {
-		w.sites = append(w.sites, &site{region: r, world: w})
+		w.sites = append(w.sites, &site{region: r, world: w, mounted: map[string]map[string][]byte{}})
 	}
 	w.makeOcean()
 	w.startClusters()
@@ -299,7 +301,12 @@ func (s *site) kubectl(stdin string, args ...string) string {
 func (s *site) secret(name string) map[string][]byte {
 	s.world.t.Helper()
 	got, err := s.kube.CoreV1().Secrets("meridian-system").Get(s.world.ctx, name, metav1.GetOptions{})
-	if err != nil {
+	switch last, mounted := s.mounted[name]; {
+	case err == nil:
+		s.mounted[name] = got.Data
+	case mounted: // a volume stays while the API server is away
+		return last
+	default:
 		s.world.t.Fatal(err)
 	}
 	return got.Data
