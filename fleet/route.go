@@ -44,18 +44,20 @@ func (o Origin) String() string {
 // Compare orders origins by age (a known age first), then by name: the order of
 // precedence when two objects claim the same thing.
 func (o Origin) Compare(p Origin) int {
-	switch {
-	case o.Created.IsZero() != p.Created.IsZero():
-		if p.Created.IsZero() {
-			return -1
-		}
-		return 1
-	case !o.Created.Equal(p.Created):
-		return o.Created.Compare(p.Created)
-	}
-	return cmp.Or(cmp.Compare(o.Namespace, p.Namespace), cmp.Compare(o.Name, p.Name),
+	return cmp.Or(byAge(o.Created, p.Created), cmp.Compare(o.Namespace, p.Namespace), cmp.Compare(o.Name, p.Name),
 		cmp.Compare(o.Kind, p.Kind), cmp.Compare(o.Cluster, p.Cluster), cmp.Compare(o.File, p.File),
 		cmp.Compare(o.Line, p.Line))
+}
+
+// byAge orders a known time before an unknown one, and an earlier before a later.
+func byAge(a, b time.Time) int {
+	switch {
+	case a.IsZero() == b.IsZero():
+		return a.Compare(b)
+	case b.IsZero():
+		return -1
+	}
+	return 1
 }
 
 // Route sends the requests that one of its matches takes to its targets.
@@ -120,7 +122,30 @@ type Target struct {
 type RouteSet struct {
 	Routes []Route
 	Origin Origin
+	// Claimed says since when the object's namespace claims a host of the routes,
+	// where that is not since the object was created: the host was added later, or
+	// taken over from an object that has gone. Nil: there is no such host.
+	Claimed map[string]time.Time
 }
+
+// Claim is the object's claim to a host.
+func (s *RouteSet) Claim(host string) Claim {
+	since, other := s.Claimed[host]
+	if !other {
+		since = s.Origin.Created
+	}
+	return Claim{Since: since, By: s.Origin}
+}
+
+// Claim is a claim to a host. Of several namespaces that one has the host whose
+// claim is the least.
+type Claim struct {
+	Since time.Time // zero when the source does not say
+	By    Origin
+}
+
+// Compare orders claims by age (a known age first), then by their objects.
+func (c Claim) Compare(d Claim) int { return cmp.Or(byAge(c.Since, d.Since), c.By.Compare(d.By)) }
 
 // Host is one host name with its routes, most specific match first. After the
 // build a host belongs to one namespace.

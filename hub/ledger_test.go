@@ -159,9 +159,14 @@ func anUpdate(t *rapid.T, now time.Time) fleet.Update {
 			u.Gone = append(u.Gone, fleet.FactName{Kind: fleet.KindBackend, Name: c + "/default/" + names.Draw(t, "service")})
 		case 3:
 			o := fleet.Origin{Kind: "Ingress", Namespace: names.Draw(t, "namespace"), Name: c}
-			u.Put = append(u.Put, fleet.NewFact("ingress/"+o.Namespace+"/"+c, &fleet.RouteSet{Origin: o, Routes: []fleet.Route{{
-				Host: names.Draw(t, "host") + ".example.com", Match: fleet.Match{Path: "/"}, Origin: o,
-				To: []fleet.Target{{Service: fleet.ServiceName{Namespace: o.Namespace, Name: c}, Weight: 1}}}}}))
+			host := names.Draw(t, "host") + ".example.com"
+			set := &fleet.RouteSet{Origin: o, Routes: []fleet.Route{{
+				Host: host, Match: fleet.Match{Path: "/"}, Origin: o,
+				To: []fleet.Target{{Service: fleet.ServiceName{Namespace: o.Namespace, Name: c}, Weight: 1}}}}}
+			if since := rapid.IntRange(0, 3).Draw(t, "claimed"); since > 0 {
+				set.Claimed = map[string]time.Time{host: oClock(since)}
+			}
+			u.Put = append(u.Put, fleet.NewFact("ingress/"+o.Namespace+"/"+c, set))
 		case 4:
 			g := cluster(c, "eu").Gateways[0].Front()
 			by := names.Draw(t, "by")

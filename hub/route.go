@@ -6,25 +6,23 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/meridian-lb/meridian/fleet"
 )
 
 // buildRoutes makes the table of hosts. A host belongs to one namespace, over
-// all clusters: to that of the eldest object that names it.
+// all clusters: to that of the first claim to it.
 func buildRoutes(sets []*fleet.RouteSet, certificates map[fleet.CertificateName]*fleet.Certificate) (*fleet.Routes, []fleet.Problem) {
 	sets = slices.Clone(sets)
 	slices.SortStableFunc(sets, func(a, b *fleet.RouteSet) int { return a.Origin.Compare(b.Origin) })
-	owner := map[string]fleet.Origin{}
+	owner := owners(sets)
 	routes := map[string][]fleet.Route{}
 	var problems []fleet.Problem
 	refused := map[[2]string]bool{}
 	for _, set := range sets {
 		for _, r := range set.Routes {
-			first, owned := owner[r.Host]
-			if !owned {
-				owner[r.Host] = set.Origin
-			} else if first.Namespace != set.Origin.Namespace {
+			if first := owner[r.Host]; first.By.Namespace != set.Origin.Namespace {
 				if key := [2]string{set.Origin.String(), r.Host}; !refused[key] {
 					refused[key] = true
 					problems = append(problems, hostConflict(set.Origin, first, r.Host))
@@ -49,10 +47,28 @@ func buildRoutes(sets []*fleet.RouteSet, certificates map[fleet.CertificateName]
 	return table, problems
 }
 
-func hostConflict(about, first fleet.Origin, host string) fleet.Problem {
+// owners are the first claims to all hosts.
+func owners(sets []*fleet.RouteSet) map[string]fleet.Claim {
+	first := map[string]fleet.Claim{}
+	for _, set := range sets {
+		for _, r := range set.Routes {
+			c := set.Claim(r.Host)
+			if held, ok := first[r.Host]; !ok || c.Compare(held) < 0 {
+				first[r.Host] = c
+			}
+		}
+	}
+	return first
+}
+
+func hostConflict(about fleet.Origin, first fleet.Claim, host string) fleet.Problem {
+	since := ""
+	if !first.Since.IsZero() {
+		since = " and has had it since " + first.Since.UTC().Format(time.RFC3339)
+	}
 	return fleet.Problem{
 		About: about, Reason: "HostConflict",
-		Message: fmt.Sprintf("%s belongs to namespace %q through %s, which was first; use another host or delete that one", hostText(host), first.Namespace, first),
+		Message: fmt.Sprintf("%s belongs to namespace %q through %s, which was first%s; use another host or delete that one", hostText(host), first.By.Namespace, first.By, since),
 	}
 }
 

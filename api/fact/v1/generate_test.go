@@ -136,7 +136,7 @@ func backend(t *rapid.T) *fleet.Backend {
 }
 
 func routeSet(t *rapid.T) *fleet.RouteSet {
-	return &fleet.RouteSet{Origin: origin(t), Routes: several(t, func(t *rapid.T) fleet.Route {
+	s := &fleet.RouteSet{Origin: origin(t), Routes: several(t, func(t *rapid.T) fleet.Route {
 		return fleet.Route{
 			Host: host(t), Certificate: fleet.CertificateName(sentence(t)), Origin: origin(t),
 			Match: fleet.Match{
@@ -151,6 +151,13 @@ func routeSet(t *rapid.T) *fleet.RouteSet {
 			}),
 		}
 	})}
+	for _, h := range several(t, func(t *rapid.T) string { return rapid.SampledFrom([]string{"", host(t)}).Draw(t, "claimed") }) {
+		if s.Claimed == nil {
+			s.Claimed = map[string]time.Time{}
+		}
+		s.Claimed[h] = past(t)
+	}
+	return s
 }
 
 // pair is a key with a chain that was issued for it, made once.

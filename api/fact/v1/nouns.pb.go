@@ -814,7 +814,11 @@ type RouteSet struct {
 	// The routes.
 	Routes []*Route `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
 	// The object they were made from.
-	Origin        *Origin `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin *Origin `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Since when the object's namespace claims hosts of the routes, where that is not
+	// since the object was created. Like Origin.created these are names among names,
+	// never compared with a clock.
+	Claimed       map[string]*timestamppb.Timestamp `protobuf:"bytes,3,rep,name=claimed,proto3" json:"claimed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -859,6 +863,13 @@ func (x *RouteSet) GetRoutes() []*Route {
 func (x *RouteSet) GetOrigin() *Origin {
 	if x != nil {
 		return x.Origin
+	}
+	return nil
+}
+
+func (x *RouteSet) GetClaimed() map[string]*timestamppb.Timestamp {
+	if x != nil {
+		return x.Claimed
 	}
 	return nil
 }
@@ -2188,10 +2199,14 @@ const file_api_fact_v1_nouns_proto_rawDesc = "" +
 	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x14\n" +
 	"\x05ready\x18\x04 \x01(\bR\x05ready\x12 \n" +
 	"\vterminating\x18\x05 \x01(\bR\vterminating\x12\x16\n" +
-	"\x06weight\x18\x06 \x01(\rR\x06weight\"m\n" +
+	"\x06weight\x18\x06 \x01(\rR\x06weight\"\x88\x02\n" +
 	"\bRouteSet\x12/\n" +
 	"\x06routes\x18\x01 \x03(\v2\x17.meridian.fact.v1.RouteR\x06routes\x120\n" +
-	"\x06origin\x18\x02 \x01(\v2\x18.meridian.fact.v1.OriginR\x06origin\"\xc3\x01\n" +
+	"\x06origin\x18\x02 \x01(\v2\x18.meridian.fact.v1.OriginR\x06origin\x12A\n" +
+	"\aclaimed\x18\x03 \x03(\v2'.meridian.fact.v1.RouteSet.ClaimedEntryR\aclaimed\x1aV\n" +
+	"\fClaimedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05value:\x028\x01\"\xc3\x01\n" +
 	"\x05Route\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05exact\x18\x02 \x01(\bR\x05exact\x12\x12\n" +
@@ -2300,7 +2315,7 @@ func file_api_fact_v1_nouns_proto_rawDescGZIP() []byte {
 	return file_api_fact_v1_nouns_proto_rawDescData
 }
 
-var file_api_fact_v1_nouns_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_api_fact_v1_nouns_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_api_fact_v1_nouns_proto_goTypes = []any{
 	(*Place)(nil),                 // 0: meridian.fact.v1.Place
 	(*Vantage)(nil),               // 1: meridian.fact.v1.Vantage
@@ -2329,12 +2344,13 @@ var file_api_fact_v1_nouns_proto_goTypes = []any{
 	(*Drain)(nil),                 // 24: meridian.fact.v1.Drain
 	(*Problems)(nil),              // 25: meridian.fact.v1.Problems
 	(*Problem)(nil),               // 26: meridian.fact.v1.Problem
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
+	nil,                           // 27: meridian.fact.v1.RouteSet.ClaimedEntry
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
 }
 var file_api_fact_v1_nouns_proto_depIdxs = []int32{
 	0,  // 0: meridian.fact.v1.Vantage.place:type_name -> meridian.fact.v1.Place
-	27, // 1: meridian.fact.v1.Origin.created:type_name -> google.protobuf.Timestamp
+	28, // 1: meridian.fact.v1.Origin.created:type_name -> google.protobuf.Timestamp
 	1,  // 2: meridian.fact.v1.Cluster.at:type_name -> meridian.fact.v1.Vantage
 	6,  // 3: meridian.fact.v1.Cluster.gateways:type_name -> meridian.fact.v1.Gateway
 	4,  // 4: meridian.fact.v1.Cluster.client_networks:type_name -> meridian.fact.v1.Prefix
@@ -2346,38 +2362,40 @@ var file_api_fact_v1_nouns_proto_depIdxs = []int32{
 	9,  // 10: meridian.fact.v1.Port.endpoints:type_name -> meridian.fact.v1.Endpoint
 	11, // 11: meridian.fact.v1.RouteSet.routes:type_name -> meridian.fact.v1.Route
 	2,  // 12: meridian.fact.v1.RouteSet.origin:type_name -> meridian.fact.v1.Origin
-	12, // 13: meridian.fact.v1.Route.to:type_name -> meridian.fact.v1.Target
-	2,  // 14: meridian.fact.v1.Route.origin:type_name -> meridian.fact.v1.Origin
-	3,  // 15: meridian.fact.v1.Target.service:type_name -> meridian.fact.v1.ServiceName
-	15, // 16: meridian.fact.v1.PolicyRule.policy:type_name -> meridian.fact.v1.Policy
-	14, // 17: meridian.fact.v1.PolicyRule.targets:type_name -> meridian.fact.v1.PolicyTarget
-	16, // 18: meridian.fact.v1.Policy.weights:type_name -> meridian.fact.v1.RegionWeight
-	28, // 19: meridian.fact.v1.Policy.ttl:type_name -> google.protobuf.Duration
-	17, // 20: meridian.fact.v1.Policy.check:type_name -> meridian.fact.v1.Check
-	2,  // 21: meridian.fact.v1.Policy.origin:type_name -> meridian.fact.v1.Origin
-	28, // 22: meridian.fact.v1.Check.interval:type_name -> google.protobuf.Duration
-	28, // 23: meridian.fact.v1.Check.timeout:type_name -> google.protobuf.Duration
-	19, // 24: meridian.fact.v1.Zone.nameservers:type_name -> meridian.fact.v1.Nameserver
-	28, // 25: meridian.fact.v1.Zone.ttl:type_name -> google.protobuf.Duration
-	28, // 26: meridian.fact.v1.Zone.negative_ttl:type_name -> google.protobuf.Duration
-	20, // 27: meridian.fact.v1.Zone.records:type_name -> meridian.fact.v1.Record
-	2,  // 28: meridian.fact.v1.Zone.origin:type_name -> meridian.fact.v1.Origin
-	28, // 29: meridian.fact.v1.Record.ttl:type_name -> google.protobuf.Duration
-	2,  // 30: meridian.fact.v1.Certificate.origin:type_name -> meridian.fact.v1.Origin
-	1,  // 31: meridian.fact.v1.Observation.from:type_name -> meridian.fact.v1.Vantage
-	28, // 32: meridian.fact.v1.Observation.since_ago:type_name -> google.protobuf.Duration
-	28, // 33: meridian.fact.v1.Observation.rtt:type_name -> google.protobuf.Duration
-	28, // 34: meridian.fact.v1.Observation.at_ago:type_name -> google.protobuf.Duration
-	1,  // 35: meridian.fact.v1.LoadReport.from:type_name -> meridian.fact.v1.Vantage
-	3,  // 36: meridian.fact.v1.LoadReport.service:type_name -> meridian.fact.v1.ServiceName
-	27, // 37: meridian.fact.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	26, // 38: meridian.fact.v1.Problems.problems:type_name -> meridian.fact.v1.Problem
-	2,  // 39: meridian.fact.v1.Problem.about:type_name -> meridian.fact.v1.Origin
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	27, // 13: meridian.fact.v1.RouteSet.claimed:type_name -> meridian.fact.v1.RouteSet.ClaimedEntry
+	12, // 14: meridian.fact.v1.Route.to:type_name -> meridian.fact.v1.Target
+	2,  // 15: meridian.fact.v1.Route.origin:type_name -> meridian.fact.v1.Origin
+	3,  // 16: meridian.fact.v1.Target.service:type_name -> meridian.fact.v1.ServiceName
+	15, // 17: meridian.fact.v1.PolicyRule.policy:type_name -> meridian.fact.v1.Policy
+	14, // 18: meridian.fact.v1.PolicyRule.targets:type_name -> meridian.fact.v1.PolicyTarget
+	16, // 19: meridian.fact.v1.Policy.weights:type_name -> meridian.fact.v1.RegionWeight
+	29, // 20: meridian.fact.v1.Policy.ttl:type_name -> google.protobuf.Duration
+	17, // 21: meridian.fact.v1.Policy.check:type_name -> meridian.fact.v1.Check
+	2,  // 22: meridian.fact.v1.Policy.origin:type_name -> meridian.fact.v1.Origin
+	29, // 23: meridian.fact.v1.Check.interval:type_name -> google.protobuf.Duration
+	29, // 24: meridian.fact.v1.Check.timeout:type_name -> google.protobuf.Duration
+	19, // 25: meridian.fact.v1.Zone.nameservers:type_name -> meridian.fact.v1.Nameserver
+	29, // 26: meridian.fact.v1.Zone.ttl:type_name -> google.protobuf.Duration
+	29, // 27: meridian.fact.v1.Zone.negative_ttl:type_name -> google.protobuf.Duration
+	20, // 28: meridian.fact.v1.Zone.records:type_name -> meridian.fact.v1.Record
+	2,  // 29: meridian.fact.v1.Zone.origin:type_name -> meridian.fact.v1.Origin
+	29, // 30: meridian.fact.v1.Record.ttl:type_name -> google.protobuf.Duration
+	2,  // 31: meridian.fact.v1.Certificate.origin:type_name -> meridian.fact.v1.Origin
+	1,  // 32: meridian.fact.v1.Observation.from:type_name -> meridian.fact.v1.Vantage
+	29, // 33: meridian.fact.v1.Observation.since_ago:type_name -> google.protobuf.Duration
+	29, // 34: meridian.fact.v1.Observation.rtt:type_name -> google.protobuf.Duration
+	29, // 35: meridian.fact.v1.Observation.at_ago:type_name -> google.protobuf.Duration
+	1,  // 36: meridian.fact.v1.LoadReport.from:type_name -> meridian.fact.v1.Vantage
+	3,  // 37: meridian.fact.v1.LoadReport.service:type_name -> meridian.fact.v1.ServiceName
+	28, // 38: meridian.fact.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	26, // 39: meridian.fact.v1.Problems.problems:type_name -> meridian.fact.v1.Problem
+	2,  // 40: meridian.fact.v1.Problem.about:type_name -> meridian.fact.v1.Origin
+	28, // 41: meridian.fact.v1.RouteSet.ClaimedEntry.value:type_name -> google.protobuf.Timestamp
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_api_fact_v1_nouns_proto_init() }
@@ -2391,7 +2409,7 @@ func file_api_fact_v1_nouns_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_fact_v1_nouns_proto_rawDesc), len(file_api_fact_v1_nouns_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,12 +2,22 @@ package factv1
 
 import (
 	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meridian-lb/meridian/fleet"
 )
 
 func routesOut(r *fleet.RouteSet) *RouteSet {
-	return &RouteSet{Routes: mapped(r.Routes, routeOut), Origin: originOut(r.Origin)}
+	x := &RouteSet{Routes: mapped(r.Routes, routeOut), Origin: originOut(r.Origin)}
+	if len(r.Claimed) > 0 {
+		x.Claimed = make(map[string]*timestamppb.Timestamp, len(r.Claimed))
+		for host, since := range r.Claimed {
+			x.Claimed[valid(host)] = timestamppb.New(since)
+		}
+	}
+	return x
 }
 
 func routeOut(r fleet.Route) *Route {
@@ -21,7 +31,27 @@ func routeOut(r fleet.Route) *Route {
 }
 
 func (d *door) routes(x *RouteSet) *fleet.RouteSet {
-	return &fleet.RouteSet{Routes: list(d, "routes", x.GetRoutes(), maxLarge, d.route), Origin: d.origin(x.GetOrigin())}
+	return &fleet.RouteSet{
+		Routes: list(d, "routes", x.GetRoutes(), maxLarge, d.route), Origin: d.origin(x.GetOrigin()),
+		Claimed: d.claimed(x.GetClaimed()),
+	}
+}
+
+func (d *door) claimed(x map[string]*timestamppb.Timestamp) map[string]time.Time {
+	if len(x) > maxLarge {
+		d.refuse("claimed holds %d entries, at most %d are taken", len(x), maxLarge)
+	}
+	if len(x) == 0 || d.err != nil {
+		return nil
+	}
+	out := make(map[string]time.Time, len(x))
+	for host, since := range x {
+		if host != "" {
+			host = d.dnsName("claimed host", host, false)
+		}
+		out[host] = d.moment("claimed", since)
+	}
+	return out
 }
 
 func (d *door) route(x *Route) fleet.Route {
