@@ -31,6 +31,7 @@ type Installation struct {
 	members *members
 	memory  *memory
 	secrets *secrets
+	ledger  *ledger
 	server  *server
 	wake    chan struct{}
 	dirty   atomic.Bool // something changed since the last look
@@ -85,6 +86,7 @@ func New(cfg Config) (*Installation, error) {
 		meter.audits.WithLabelValues(v1alpha1.HostCluster, k.name()).Inc()
 		meter.differences.WithLabelValues(v1alpha1.HostCluster, k.name()).Add(float64(n))
 	}
+	i.ledger = newLedger(i)
 	s := &i.shelves
 	ours, net, gw := v1alpha1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, gatewayGroup
 	watching(i, ours, "clusters", &v1alpha1.Cluster{}, &s.clusters)
@@ -189,6 +191,7 @@ func (i *Installation) look(ctx context.Context) {
 		}
 		if i.voice.whole || i.secrets.waited(i.server) {
 			whole = !i.voice.whole && stale == "" && missing == ""
+			i.ledger.date(f, i.voice.facts)
 			f.into(n, i.voice.facts)
 		}
 	}
@@ -218,7 +221,7 @@ func (i *Installation) recall(ctx context.Context) {
 // stays as it is. Policies are waited for by who remembers nothing: they may
 // forbid what the others would have done.
 func (i *Installation) waited() bool {
-	return !slices.ContainsFunc(i.kinds, func(k *kind) bool {
+	return !slices.ContainsFunc(append(slices.Clone(i.kinds), i.ledger.kind), func(k *kind) bool {
 		needed := k.shelf == filler(&i.shelves.policies) && !i.voice.whole && !i.remembers
 		return !k.settled() && (needed || !i.server.overdue(k))
 	})
@@ -231,7 +234,7 @@ func (i *Installation) about() fleet.Origin {
 
 // problems are those of the host cluster as a whole.
 func (i *Installation) problems() []fleet.Problem {
-	var list []fleet.Problem
+	list := i.ledger.problems()
 	for _, k := range i.kinds {
 		err := k.trouble()
 		switch {

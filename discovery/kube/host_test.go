@@ -329,14 +329,22 @@ func (b *brain) snapshot() *fleet.Snapshot {
 		}
 	}
 	slices.SortFunc(sets, func(a, b *fleet.RouteSet) int { return a.Origin.Compare(b.Origin) })
+	owner := map[string]fleet.Claim{}
+	for _, set := range sets {
+		for _, r := range set.Routes {
+			if c, ok := owner[r.Host]; !ok || set.Claim(r.Host).Compare(c) < 0 {
+				owner[r.Host] = set.Claim(r.Host)
+			}
+		}
+	}
 	hosts := map[string]*fleet.Host{}
 	for _, set := range sets {
 		for _, r := range set.Routes {
 			h := hosts[r.Host]
 			switch {
-			case h == nil:
+			case owner[r.Host].By.Namespace == r.Origin.Namespace && h == nil:
 				hosts[r.Host] = &fleet.Host{Name: r.Host, Routes: []fleet.Route{r}}
-			case h.Routes[0].Origin.Namespace != r.Origin.Namespace:
+			case owner[r.Host].By.Namespace != r.Origin.Namespace:
 				s.Problems = append(s.Problems, fleet.Problem{About: r.Origin, Reason: "HostConflict", Message: "the host belongs to another namespace"})
 				continue
 			default:
@@ -426,6 +434,18 @@ hostnames: [shop.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]}
 		}
 		return nil
 	})
+
+	// A host that is added to a route is claimed since then.
+	host.patch(t, gatewayAPI+"/namespaces/default/httproutes/shop", `{"spec":{"hostnames":["shop.example.com","more.example.com"],"rules":[{"backendRefs":[{"name":"shop","port":80}]}]}}`)
+	b.until(t, func() error {
+		set := b.routes(source, "httproute/default/shop")
+		if set == nil || !set.Claim("more.example.com").Since.After(set.Origin.Created) || !set.Claim("shop.example.com").Since.Equal(set.Origin.Created) {
+			return fmt.Errorf("it says %+v", set)
+		}
+		return nil
+	})
+	host.patch(t, gatewayAPI+"/namespaces/default/httproutes/shop", `{"spec":{"hostnames":["shop.example.com"]}}`)
+	b.want(t, source, "cluster here", "route httproute/default/shop shop.example.com/ -> default/shop")
 
 	// A permission that is taken back ends what it permitted.
 	host.post(t, "/api/v1/namespaces", `{apiVersion: v1, kind: Namespace, metadata: {name: other}}`)

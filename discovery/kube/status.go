@@ -111,6 +111,7 @@ func (s *scribe) write(ctx context.Context) {
 	if p == nil || s.i.server.trouble() != "" || !heardOf(p.Sources, s.i.voice.source) {
 		return
 	}
+	s.writeClaims(ctx)
 	r := newReport(p, time.Now(), s.i.cfg.Instance)
 	sh := &s.i.shelves
 	for _, c := range sh.clusters.all() {
