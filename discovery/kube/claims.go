@@ -3,7 +3,6 @@ package kube
 import (
 	"cmp"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/meridian-lb/meridian/fleet"
@@ -42,13 +41,6 @@ func (rs routeSets) claims(since func(fact string, s *fleet.RouteSet, host strin
 // natural are the claims as old as the objects that make them.
 func (rs routeSets) natural() claims {
 	return rs.claims(func(_ string, s *fleet.RouteSet, _ string) time.Time { return s.Origin.Created })
-}
-
-// names reports whether a set is one of these, made of the same object, and names
-// the host there too.
-func (rs routeSets) names(fact string, s *fleet.RouteSet, host string) bool {
-	other := rs.same(fact, s)
-	return other != nil && slices.ContainsFunc(other.Routes, func(r fleet.Route) bool { return r.Host == host })
 }
 
 // same is the set made of the same object; one that was deleted and made again is
@@ -148,17 +140,29 @@ func (d dating) record(cs claims) claims {
 
 // held are the claims in force that an object goes on to make.
 func (d dating) held() claims {
-	goesOn := map[claim]bool{}
-	for fact, s := range d.after {
-		for _, r := range s.Routes {
-			if d.before.names(fact, s, r.Host) {
-				goesOn[claim{r.Host, s.Origin.Namespace}] = true
-			}
-		}
-	}
+	goesOn := d.before.goesOn(d.after)
 	cs := d.before.claims(func(_ string, s *fleet.RouteSet, host string) time.Time { return s.Claim(host).Since })
 	maps.DeleteFunc(cs, func(c claim, _ time.Time) bool { return !goesOn[c] })
 	return cs
+}
+
+// goesOn are the claims that one object made and still makes.
+func (rs routeSets) goesOn(after routeSets) map[claim]bool {
+	out := map[claim]bool{}
+	for fact, s := range after {
+		had := map[string]bool{}
+		if before := rs.same(fact, s); before != nil {
+			for _, r := range before.Routes {
+				had[r.Host] = true
+			}
+		}
+		for _, r := range s.Routes {
+			if had[r.Host] {
+				out[claim{r.Host, s.Origin.Namespace}] = true
+			}
+		}
+	}
+	return out
 }
 
 func later(a, b time.Time) time.Time {

@@ -67,7 +67,11 @@ type play struct {
 	clients map[string]fleet.Location // named by the story
 	sees    map[sight]seen            // what each vantage point sees of each region
 	blind   map[fleet.Region]bool     // whose probes are not heard of any more
+	claims  map[claim]time.Time       // that the host cluster's ledger records
 }
+
+// claim is a namespace's claim to a host.
+type claim struct{ namespace, host string }
 
 // sight is who looks at what.
 type sight struct{ by, of fleet.Region }
@@ -88,6 +92,7 @@ func newPlay(a *txtar.Archive, dir string) (*play, error) {
 		clients: map[string]fleet.Location{},
 		sees:    map[sight]seen{},
 		blind:   map[fleet.Region]bool{},
+		claims:  map[claim]time.Time{},
 	}
 	for _, f := range a.Files {
 		switch {
@@ -137,7 +142,28 @@ func (p *play) write(name string, data []byte) error {
 	return os.WriteFile(path, data, 0o644)
 }
 
-func (p *play) tell(u fleet.Update) { p.ledger.Tell(u, p.now) }
+func (p *play) tell(u fleet.Update) {
+	for i, f := range u.Put {
+		if s, ok := f.Value.(*fleet.RouteSet); ok {
+			u.Put[i].Value = p.dated(s)
+		}
+	}
+	p.ledger.Tell(u, p.now)
+}
+
+// dated is a route set with the claims that the ledger records.
+func (p *play) dated(s *fleet.RouteSet) *fleet.RouteSet {
+	out := *s
+	for _, r := range s.Routes {
+		if since, ok := p.claims[claim{s.Origin.Namespace, r.Host}]; ok {
+			if out.Claimed == nil {
+				out.Claimed = map[string]time.Time{}
+			}
+			out.Claimed[r.Host] = since
+		}
+	}
+	return &out
+}
 
 // plan is the plan of this moment.
 func (p *play) plan() *steer.Plan {
@@ -158,7 +184,7 @@ func (p *play) locate(a netip.Addr) fleet.Location {
 func (p *play) do(words []string) ([]string, error) {
 	commands := map[string]func([]string) ([]string, error){
 		"client": p.client, "probe": p.probe, "blind": p.blinded, "wait": p.wait, "put": p.put, "delete": p.delete,
-		"silence": p.silence, "drain": p.drain, "undrain": p.drain,
+		"claim": p.claim, "silence": p.silence, "drain": p.drain, "undrain": p.drain,
 		"dns": p.ask, "http": p.http, "endpoints": p.endpoints, "regions": p.regions, "certificates": p.certificates, "problems": p.problems,
 	}
 	f, ok := commands[words[0]]
@@ -226,6 +252,16 @@ func (p *play) delete(args []string) ([]string, error) {
 		return nil, err
 	}
 	p.look()
+	return nil, nil
+}
+
+// claim NAMESPACE HOST: the ledger of the host cluster says that the host is claimed
+// since now. Files do not say it, so who tells it comes first and the file later.
+func (p *play) claim(args []string) ([]string, error) {
+	if len(args) != 2 {
+		return nil, fmt.Errorf("write: claim NAMESPACE HOST")
+	}
+	p.claims[claim{args[0], args[1]}] = p.now
 	return nil, nil
 }
 
