@@ -9,7 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -408,7 +410,7 @@ func (w *world) daemonAlone(s, alive *site) {
 // endpointsOf is what a region's Envoy knows of where a service is.
 func (s *site) endpointsOf(ctx context.Context, name string) (string, error) {
 	got, err := s.envoyGet(ctx, "/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=^"+name+"$")
-	return withoutTimes(got), err
+	return got, err
 }
 
 var addresses = regexp.MustCompile(`"address": "([0-9.]+)"`)
@@ -563,6 +565,58 @@ endpoints: [{addresses: [10.101.0.1], conditions: {ready: true}}]
 	eu.kubectl("", "delete", "endpointslice", "flip-2")
 	w.settle(c, 50)
 	c.home("wrong objects lay about")
+}
+
+// hijack has an Ingress that is older than the shop's add the shop's host. It does not
+// get it, neither at once nor from a daemon that starts again, with or without what it
+// knew.
+func (w *world) hijack(s *site) {
+	made := func(args ...string) string {
+		return s.kubectl("", append([]string{"get", "ingress", "-o", "jsonpath={.metadata.creationTimestamp}"}, args...)...)
+	}
+	if elder, shop := made("elder", "-n", "elders"), made("shop"); elder >= shop {
+		w.t.Fatalf("the elder Ingress was made at %s and the shop's at %s", elder, shop)
+	}
+	kept := func(when string) {
+		w.t.Helper()
+		w.says(60*time.Second, "get problems", "Ingress elders/elder in host", `host "www.shop.example.com" belongs to namespace "default"`)
+		for _, x := range w.sites {
+			w.eventually(x.people+" are served "+when, 60*time.Second, func(ctx context.Context) error { return w.served(ctx, x, x) })
+		}
+	}
+	c := w.crowd(host, true)
+	w.settle(c, 50)
+	s.kubectl("", "patch", "ingress", "elder", "-n", "elders", "--type=json", "-p", greedy)
+	kept("though an older Ingress names their host")
+	w.eventually("it is recorded", 30*time.Second, func(context.Context) error {
+		out := s.kubectl("", "get", "configmap", "-n", "meridian-system", "--field-selector=metadata.name=meridian-hosts", "-o", "jsonpath={.items[*].data.claims}")
+		if !strings.Contains(out, " default www.shop.example.com") || !strings.Contains(out, " elders www.shop.example.com") {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
+	restart := func(between func()) {
+		if err := s.meridiand.Kill(); err != nil {
+			w.t.Fatal(err)
+		}
+		between()
+		s.startDaemon()
+		for _, x := range w.sites {
+			w.fresh(x)
+		}
+	}
+	restart(func() {})
+	kept("by a daemon that started again")
+	w.settle(c, 100)
+	c.home("an older Ingress wanted their host")
+	restart(func() {
+		if err := os.RemoveAll(filepath.Join(w.dir, s.cluster, "meridiand", "state")); err != nil {
+			w.t.Fatal(err)
+		}
+	})
+	kept("by a daemon that remembers nothing")
+	s.kubectl("", "delete", "namespace", "elders", "--wait=false")
+	s.kubectl("", "delete", "ingress", "elder", "-n", "elders")
 }
 
 func caOf(w *world, s *site) string {

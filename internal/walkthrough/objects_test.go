@@ -53,6 +53,20 @@ spec:
       paths:
       - {path: /, pathType: Prefix, backend: {service: {name: whereami, port: {number: 80}}}}
 `
+	// elder is there before the shop's Ingress, and wants its host later.
+	elder = `{apiVersion: v1, kind: Namespace, metadata: {name: elders}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: elder, namespace: elders}
+spec:
+  ingressClassName: meridian
+  rules:
+  - host: elder.shop.example.com
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: evil, port: {number: 80}}}}]}
+`
+	greedy = `[{"op": "add", "path": "/spec/rules/-", "value": {"host": "www.shop.example.com",
+"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "evil", "port": {"number": 80}}}}]}}}]`
 )
 
 func deployment(replicas int) string {

@@ -100,6 +100,7 @@ func TestWalkthrough(t *testing.T) {
 			w.meridian("init", "--context", s.cluster, "--region", string(s.name), "--network", s.cluster, "--replicas", "1", "--share-with", "us", "--peer", peer)
 		}
 	})
+	us.kubectl(elder, "apply", "-f", "-")
 	w.step("join", func() {
 		for _, s := range w.sites {
 			w.meridian("join", s.cluster, "--context", s.cluster, "--host-context", "us", "--gateway", s.front().String(),
@@ -143,6 +144,7 @@ func TestWalkthrough(t *testing.T) {
 	w.step("an endpoint's change is everywhere at once", w.latency)
 	w.step("Europe's pods go", func() { w.podsGo(eu, us) })
 	w.step("faults in objects", w.faults)
+	w.step("an older Ingress wants the shop's host", func() { w.hijack(us) })
 	w.step("Europe's API server is away for a minute", func() { w.serverAway(eu) })
 	w.step("Europe's API server comes back older", func() { w.serverOlder(eu) })
 	w.step("the daemon restarts while an API server is dead", func() { w.daemonRestarts(us, asia) })
