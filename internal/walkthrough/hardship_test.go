@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -377,22 +378,19 @@ func (w *world) daemonAlone(s, alive *site) {
 	w.settle(c, 100)
 	s.startDaemon()
 	w.fresh(alive)
-	before := map[string]string{}
-	for _, x := range w.sites {
-		var err error
-		if before[x.cluster], err = x.endpointsOf(w.ctx, "default/whereami/80"); err != nil {
-			w.t.Fatal(err)
+	known := func(ctx context.Context, x *site, want int) error {
+		got, err := x.endpointsOf(ctx, "default/whereami/80")
+		if n := alive.podsIn(got, x); err == nil && n != want {
+			err = fmt.Errorf("%s knows %d pods of %s, want %d: %.3000s", x.cluster, n, alive.cluster, want, got)
 		}
+		return err
+	}
+	for _, x := range w.sites {
+		w.eventually("all is as before in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return known(ctx, x, 2) })
 	}
 	alive.kubectl("", "scale", "deployment/whereami", "--replicas=3")
 	for _, x := range w.sites {
-		took := w.eventually("a new pod of "+alive.cluster+" is known in "+x.cluster, 30*time.Second, func(ctx context.Context) error {
-			got, err := x.endpointsOf(ctx, "default/whereami/80")
-			if pods := alive.podsIn(got); err == nil && (got == before[x.cluster] || x == alive && pods != 3) {
-				err = fmt.Errorf("it knows %d pods: %.2000s", pods, got)
-			}
-			return err
-		})
+		took := w.eventually("a new pod of "+alive.cluster+" is known in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return known(ctx, x, 3) })
 		w.t.Logf("a new pod of %s was in the Envoy of %s %.1f s later, the host's API server being dead", alive.cluster, x.cluster, took.Seconds())
 	}
 	w.settle(c, 100)
@@ -415,9 +413,17 @@ func (s *site) endpointsOf(ctx context.Context, name string) (string, error) {
 
 var addresses = regexp.MustCompile(`"address": "([0-9.]+)"`)
 
-// podsIn counts the addresses of a cluster's own pods in what an Envoy knows.
-func (s *site) podsIn(dump string) int {
+// podsIn counts a cluster's ready pods in what the Envoy of a region knows: at home
+// their own addresses, elsewhere the weight of the locality that is their gateway.
+func (s *site) podsIn(dump string, of *site) int {
 	n := 0
+	if of != s {
+		const weight = `.*?"load_balancing_weight": (\d+)`
+		if m := regexp.MustCompile(`(?s)"address": "` + regexp.QuoteMeta(s.front().String()) + `"` + weight + weight).FindStringSubmatch(dump); m != nil {
+			n, _ = strconv.Atoi(m[2]) // digits
+		}
+		return n
+	}
 	for _, m := range addresses.FindAllStringSubmatch(dump, -1) {
 		if a, err := netip.ParseAddr(m[1]); err == nil && (s.pods(0).Contains(a) || s.pods(1).Contains(a)) {
 			n++
