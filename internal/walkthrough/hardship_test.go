@@ -8,18 +8,17 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meridian-lb/meridian/fleet"
 )
 
 // settle waits until the crowd has been served some more.
@@ -141,7 +140,7 @@ func (w *world) latency() {
 	eu := w.site("eu")
 	eu.kubectl(flip, "apply", "-f", "-")
 	for _, s := range w.sites {
-		w.eventually("the service is known in "+s.cluster, 20*time.Second, func(ctx context.Context) error { return w.holds(ctx, s, "default/flip/80", 1) })
+		w.eventually("the service is known in "+s.cluster, 20*time.Second, func(ctx context.Context) error { return s.holds(ctx, "default/flip/80", eu.name, 1) })
 	}
 	before := w.updates()
 	const changes = 200
@@ -157,7 +156,7 @@ func (w *world) latency() {
 		for at, s := range w.sites {
 			all.Go(func() {
 				for time.Since(began) < time.Minute {
-					if w.holds(w.ctx, s, "default/flip/80", want) == nil {
+					if s.holds(w.ctx, "default/flip/80", eu.name, want) == nil {
 						late[at] = time.Since(began)
 						return
 					}
@@ -201,9 +200,9 @@ func flipTo(n int) []byte {
 	return fmt.Appendf(nil, `{"endpoints":[%s]}`, strings.Join(list, ","))
 }
 
-// holds wants an Envoy to have that many endpoints of a cluster: so many hosts at
-// home, or the weight of so many behind another region's relay.
-func (w *world) holds(ctx context.Context, s *site, cluster string, want int) error {
+// holds wants the region's Envoy to have that many endpoints of a cluster in some
+// region: so many hosts at home, or the weight of so many behind that region's relay.
+func (s *site) holds(ctx context.Context, cluster string, in fleet.Region, want int) error {
 	text, err := s.envoyGet(ctx, "/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=^"+cluster+"$")
 	if err != nil {
 		return err
@@ -212,8 +211,9 @@ func (w *world) holds(ctx context.Context, s *site, cluster string, want int) er
 		Configs []struct {
 			Endpoint struct {
 				Localities []struct {
-					Hosts  []struct{} `json:"lb_endpoints"`
-					Weight int        `json:"load_balancing_weight"`
+					Locality struct{ Region fleet.Region }
+					Hosts    []struct{} `json:"lb_endpoints"`
+					Weight   int        `json:"load_balancing_weight"`
 				} `json:"endpoints"`
 			} `json:"endpoint_config"`
 		} `json:"configs"`
@@ -224,11 +224,13 @@ func (w *world) holds(ctx context.Context, s *site, cluster string, want int) er
 	got := 0
 	for _, c := range dump.Configs {
 		for _, l := range c.Endpoint.Localities {
-			got += max(l.Weight, len(l.Hosts))
+			if l.Locality.Region == in {
+				got += max(l.Weight, len(l.Hosts))
+			}
 		}
 	}
 	if got != want {
-		return fmt.Errorf("%s has %d endpoints of %s, not %d", s.cluster, got, cluster, want)
+		return fmt.Errorf("%s has %d endpoints of %s in %s, not %d", s.cluster, got, cluster, in, want)
 	}
 	return nil
 }
@@ -378,19 +380,12 @@ func (w *world) daemonAlone(s, alive *site) {
 	w.settle(c, 100)
 	s.startDaemon()
 	w.fresh(alive)
-	known := func(ctx context.Context, x *site, want int) error {
-		got, err := x.endpointsOf(ctx, "default/whereami/80")
-		if n := alive.podsIn(got, x); err == nil && n != want {
-			err = fmt.Errorf("%s knows %d pods of %s, want %d: %.3000s", x.cluster, n, alive.cluster, want, got)
-		}
-		return err
-	}
 	for _, x := range w.sites {
-		w.eventually("all is as before in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return known(ctx, x, 2) })
+		w.eventually("all is as before in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return x.holds(ctx, "default/whereami/80", alive.name, 2) })
 	}
 	alive.kubectl("", "scale", "deployment/whereami", "--replicas=3")
 	for _, x := range w.sites {
-		took := w.eventually("a new pod of "+alive.cluster+" is known in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return known(ctx, x, 3) })
+		took := w.eventually("a new pod of "+alive.cluster+" is known in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return x.holds(ctx, "default/whereami/80", alive.name, 3) })
 		w.t.Logf("a new pod of %s was in the Envoy of %s %.1f s later, the host's API server being dead", alive.cluster, x.cluster, took.Seconds())
 	}
 	w.settle(c, 100)
@@ -403,33 +398,6 @@ func (w *world) daemonAlone(s, alive *site) {
 	w.endpoints(alive, 2, 30*time.Second)
 	w.settle(c, 50)
 	c.home("the daemon was killed while the host's API server was dead")
-}
-
-// endpointsOf is what a region's Envoy knows of where a service is.
-func (s *site) endpointsOf(ctx context.Context, name string) (string, error) {
-	got, err := s.envoyGet(ctx, "/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=^"+name+"$")
-	return got, err
-}
-
-var addresses = regexp.MustCompile(`"address": "([0-9.]+)"`)
-
-// podsIn counts a cluster's ready pods in what the Envoy of a region knows: at home
-// their own addresses, elsewhere the weight of the locality that is their gateway.
-func (s *site) podsIn(dump string, of *site) int {
-	n := 0
-	if of != s {
-		const weight = `.*?"load_balancing_weight": (\d+)`
-		if m := regexp.MustCompile(`(?s)"address": "` + regexp.QuoteMeta(s.front().String()) + `"` + weight + weight).FindStringSubmatch(dump); m != nil {
-			n, _ = strconv.Atoi(m[2]) // digits
-		}
-		return n
-	}
-	for _, m := range addresses.FindAllStringSubmatch(dump, -1) {
-		if a, err := netip.ParseAddr(m[1]); err == nil && (s.pods(0).Contains(a) || s.pods(1).Contains(a)) {
-			n++
-		}
-	}
-	return n
 }
 
 // rotate takes the member's account away, and joins again.
