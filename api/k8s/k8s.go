@@ -26,6 +26,11 @@ func Federated(svc *corev1.Service) bool { return svc.Labels[FederateLabel] == "
 // written for Meridian, everything in it is taken but these.
 func Withheld(svc *corev1.Service) bool { return svc.Labels[FederateLabel] == "false" }
 
+// Outside reports whether a Service points outside its cluster and so is no set of
+// endpoints. Whoever writes that means it: what was known of the Service before
+// does not stay in force.
+func Outside(svc *corev1.Service) bool { return svc.Spec.Type == corev1.ServiceTypeExternalName }
+
 // ServiceOf names the service that an EndpointSlice belongs to; false when it
 // names none.
 func ServiceOf(slice *discoveryv1.EndpointSlice) (fleet.ServiceName, bool) {

@@ -20,7 +20,7 @@ const (
 // Backend makes one service in one cluster of a Service and its EndpointSlices;
 // slices of other services are passed over. Ports other than TCP are not ours to
 // balance and are left out. It returns nil when the Service has no usable TCP
-// port or points outside the cluster (ExternalName).
+// port, or points outside the cluster (Outside).
 //
 // An address that several slices hold is one endpoint: ready when any says so,
 // terminating when all do. More than MaxEndpoints are cut, highest addresses first.
@@ -33,8 +33,8 @@ func Backend(cluster string, svc *corev1.Service, endpoints []*discoveryv1.Endpo
 	if err := field.Label(name.Name); err != nil {
 		f.Add("metadata.name", "%v", err)
 	}
-	if svc.Spec.Type == corev1.ServiceTypeExternalName {
-		f.Add("spec.type", "ExternalName points outside the cluster and has no endpoints; federate a Service with a selector or EndpointSlices")
+	if Outside(svc) {
+		f.AddReason("ExternalName", "spec.type", "ExternalName points outside the cluster and has no endpoints; federate a Service with a selector or EndpointSlices")
 	}
 	if f.Count() > 0 {
 		return nil, f.Problems()

@@ -234,7 +234,7 @@ func (d *decoder) service(doc document, o fleet.Origin) (any, []fleet.Problem, b
 		return nil, nil, true
 	}
 	if b, problems := k8s.Backend(d.cluster, svc, nil, o); b == nil {
-		return nil, problems, false
+		return nil, problems, k8s.Outside(svc)
 	}
 	return svc, nil, true // what else is wrong is said when its endpoints are known
 }

@@ -96,6 +96,22 @@ func TestFaultyObjectKeepsOnlyItself(t *testing.T) {
 	}
 }
 
+// A Service that points outside its cluster is no slip after which the last good
+// version would stay.
+func TestExternalNameGivesItsEndpointsUp(t *testing.T) {
+	h := newHouse(t)
+	h.write("eu-1/all.yaml", shop)
+	h.look()
+	h.write("eu-1/all.yaml", strings.Replace(shop, "spec: {", "spec: {type: ExternalName, externalName: example.com, ", 1))
+	u := h.look()
+	if b, ok := fact[*fleet.Backend](u, "eu-1/default/shop"); ok {
+		t.Errorf("it still is told: %+v", b)
+	}
+	if said := problems(u); !strings.Contains(said, "ExternalName points outside") {
+		t.Errorf("nobody hears why: %s", said)
+	}
+}
+
 // What is remembered over a restart gives way to what people do now.
 func TestRecallYieldsToLiveEdits(t *testing.T) {
 	three := strings.Replace(shop, "[{addresses: [10.0.0.1]}]", "[{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}, {addresses: [10.0.0.3]}]", 1)

@@ -341,7 +341,7 @@ func (m *member) backend(name fleet.ServiceName) (b *fleet.Backend, problems []f
 	if zoneless && b != nil && !m.nodes.ready() {
 		m.rezone(b)
 	}
-	return b, problems, b == nil
+	return b, problems, b == nil && !k8s.Outside(svc)
 }
 
 // exportsUnseen reports whether exports have never been seen though there may be

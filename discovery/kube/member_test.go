@@ -80,11 +80,20 @@ endpoints: [{addresses: [10.2.0.1], nodeName: n1}, {addresses: [10.2.0.2], nodeN
 	const now = "backend eu/default/shop 10.2.0.1@eu-b,10.2.0.2@own,10.2.0.3"
 
 	step(t, "a service that can no longer be read keeps what it said", func(t *testing.T) {
-		eu.patch(t, "/api/v1/namespaces/default/services/shop", `{"spec":{"type":"ExternalName","externalName":"example.com","clusterIP":"","clusterIPs":null}}`)
-		k.wantProblem(t, source, "ExternalName points outside")
+		eu.patch(t, "/api/v1/namespaces/default/services/shop", `{"spec":{"ports":[{"name":"http","port":80,"protocol":"UDP"}]}}`)
+		k.wantProblem(t, source, "no usable TCP port")
 		k.want(t, source, now)
-		eu.patch(t, "/api/v1/namespaces/default/services/shop", `{"spec":{"type":"ClusterIP","externalName":null}}`)
+		eu.patch(t, "/api/v1/namespaces/default/services/shop", `{"spec":{"ports":[{"name":"http","port":80,"protocol":"TCP"}]}}`)
 		k.wantNoProblem(t, source)
+	})
+
+	step(t, "a service that turns outside the cluster gives its endpoints up", func(t *testing.T) {
+		eu.patch(t, "/api/v1/namespaces/default/services/shop", `{"spec":{"type":"ExternalName","externalName":"example.com","clusterIP":"","clusterIPs":null}}`)
+		k.wantProblem(t, source, "Service default/shop in eu: ExternalName: spec.type: ExternalName points outside")
+		k.want(t, source)
+		eu.patch(t, "/api/v1/namespaces/default/services/shop", `{"spec":{"type":"ClusterIP","externalName":null,"clusterIP":"None"}}`)
+		k.wantNoProblem(t, source)
+		k.want(t, source, now) // headless, and without a selector
 	})
 
 	step(t, "a paused API server makes stale and takes nothing away", func(t *testing.T) {
