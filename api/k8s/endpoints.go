@@ -14,8 +14,18 @@ import (
 
 // pods is what one EndpointSlice says, before its ports are known to be wanted.
 type pods struct {
-	ports map[string]uint16 // TCP, by name
-	list  []fleet.Endpoint  // without port numbers
+	family discoveryv1.AddressType
+	ports  map[string]uint16 // TCP, by name
+	list   []fleet.Endpoint  // without port numbers
+}
+
+// families are the two families of addresses in the order in which the Service has
+// them; one that says nothing is taken for IPv4.
+func families(svc *corev1.Service) [2]discoveryv1.AddressType {
+	if f := svc.Spec.IPFamilies; len(f) > 0 && f[0] == corev1.IPv6Protocol {
+		return [2]discoveryv1.AddressType{discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeIPv4}
+	}
+	return [2]discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6}
 }
 
 // readSlices reads each slice once for all ports.
@@ -30,7 +40,7 @@ func readSlices(f *field.Faults, list []*discoveryv1.EndpointSlice) []pods {
 			f.Add(path+".addressType", "%s is not taken, since nobody here resolves names; use IPv4 or IPv6", field.Quote(string(s.AddressType)))
 			continue
 		}
-		p := pods{ports: slicePorts(s)}
+		p := pods{family: s.AddressType, ports: slicePorts(s)}
 		if len(p.ports) == 0 {
 			continue
 		}
@@ -93,13 +103,24 @@ func endpoint(f *field.Faults, path string, family discoveryv1.AddressType, e di
 	}, true
 }
 
-// merge gathers the endpoints of one port over all slices, sorted by address and
-// port.
-func merge(f *field.Faults, port fleet.Port, read []pods) []fleet.Endpoint {
+// merge gathers the endpoints of one port over all slices of the first family that
+// has any, sorted by address and port. A pod of a dual-stack Service stands in a
+// slice of each family; taken twice, it would count twice as ready, and a cluster of
+// two families would weigh twice as much as one of the same pods with one family.
+func merge(f *field.Faults, port fleet.Port, order [2]discoveryv1.AddressType, read []pods) []fleet.Endpoint {
+	for _, family := range order {
+		if list := mergeFamily(f, port, family, read); len(list) > 0 {
+			return list
+		}
+	}
+	return nil
+}
+
+func mergeFamily(f *field.Faults, port fleet.Port, family discoveryv1.AddressType, read []pods) []fleet.Endpoint {
 	var list []fleet.Endpoint
 	for _, p := range read {
 		number, ok := p.ports[port.Name]
-		if !ok {
+		if !ok || p.family != family {
 			continue
 		}
 		for _, e := range p.list {

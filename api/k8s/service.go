@@ -22,8 +22,11 @@ const (
 // balance and are left out. It returns nil when the Service has no usable TCP
 // port, or points outside the cluster (Outside).
 //
-// An address that several slices hold is one endpoint: ready when any says so,
-// terminating when all do. More than MaxEndpoints are cut, highest addresses first.
+// Endpoints are of one family of addresses: the one that the Service has first, or
+// the other where a port has no endpoints of that. So a pod of a dual-stack Service
+// is one endpoint. An address that several slices hold is one endpoint too: ready
+// when any says so, terminating when all do. More than MaxEndpoints are cut, highest
+// addresses first.
 func Backend(cluster string, svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice, origin fleet.Origin) (*fleet.Backend, []fleet.Problem) {
 	f := &field.Faults{About: origin}
 	name := fleet.ServiceName{Namespace: svc.Namespace, Name: svc.Name}
@@ -49,9 +52,9 @@ func Backend(cluster string, svc *corev1.Service, endpoints []*discoveryv1.Endpo
 		return !ok || of != name
 	})
 	slices.SortStableFunc(own, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
-	read := readSlices(f, own)
+	order, read := families(svc), readSlices(f, own)
 	for i := range b.Ports {
-		b.Ports[i].Endpoints = merge(f, b.Ports[i], read)
+		b.Ports[i].Endpoints = merge(f, b.Ports[i], order, read)
 	}
 	return b, f.Problems()
 }

@@ -77,7 +77,7 @@ spec:
   - {name: dns, port: 53, protocol: UDP}
 `
 
-func TestBackendOverFamiliesAndSlices(t *testing.T) {
+func TestBackendOverSlices(t *testing.T) {
 	svc := read[corev1.Service](t, webService)
 	list := slices4(t, `
 metadata: {namespace: shop, name: web-4b, labels: {kubernetes.io/service-name: web}}
@@ -122,7 +122,6 @@ endpoints: [{addresses: [10.0.0.98]}]
 				ep("10.0.0.11:8080", "", false, false),
 				ep("10.0.0.12:8080", "", false, false),
 				ep("10.0.0.13:8080", "", true, true),
-				ep("[2001:db8::9]:8080", "a", true, false),
 			}},
 			{Name: "metrics", Number: 9090, Endpoints: []fleet.Endpoint{
 				ep("10.0.0.9:9100", "a", true, false),
@@ -135,6 +134,29 @@ endpoints: [{addresses: [10.0.0.98]}]
 	}
 	if d := cmp.Diff(want, got, same); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+// A pod of two families is one endpoint, of the family that the Service has first.
+func TestAPodOfTwoFamiliesIsOneEndpoint(t *testing.T) {
+	const head = "{metadata: {namespace: shop, name: web-%s, labels: {kubernetes.io/service-name: web}}, addressType: %s, ports: [%s], endpoints: [%s]}"
+	both := slices4(t,
+		fmt.Sprintf(head, "4", "IPv4", "{name: http, port: 8080}", "{addresses: [10.0.0.1]}, {addresses: [10.0.0.2], conditions: {ready: false}}"),
+		fmt.Sprintf(head, "6", "IPv6", "{name: http, port: 8080}, {name: six, port: 8086}", "{addresses: ['2001:db8::1']}, {addresses: ['2001:db8::2'], conditions: {ready: false}}"))
+	four := []fleet.Endpoint{ep("10.0.0.1:8080", "", true, false), ep("10.0.0.2:8080", "", false, false)}
+	six := []fleet.Endpoint{ep("[2001:db8::1]:8080", "", true, false), ep("[2001:db8::2]:8080", "", false, false)}
+	for families, want := range map[string][]fleet.Endpoint{
+		"[]": four, "[IPv4]": four, "[IPv4, IPv6]": four, "[IPv6, IPv4]": six, "[IPv6]": six, "[IPv9]": four,
+	} {
+		svc := read[corev1.Service](t, "{metadata: {namespace: shop, name: web}, spec: {ipFamilies: "+families+", ports: [{name: http, port: 80}, {name: six, port: 86}]}}")
+		got, problems := Backend("eu-1", svc, both, me)
+		checkSaid(t, problems)
+		if d := cmp.Diff(want, got.Ports[0].Endpoints, same); d != "" {
+			t.Errorf("%s (-want +got)\n%s", families, d)
+		}
+		if p := got.Ports[1]; len(p.Endpoints) != 2 || !p.Endpoints[0].Addr.Addr().Is6() {
+			t.Errorf("%s: where one family has nothing, the other counts; got %+v", families, p)
+		}
 	}
 }
 

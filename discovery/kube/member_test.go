@@ -96,6 +96,20 @@ endpoints: [{addresses: [10.2.0.1], nodeName: n1}, {addresses: [10.2.0.2], nodeN
 		k.want(t, source, now) // headless, and without a selector
 	})
 
+	step(t, "a pod of two families is one endpoint, of the first", func(t *testing.T) {
+		eu.post(t, "/api/v1/namespaces/default/services", `{apiVersion: v1, kind: Service, metadata: {name: both, labels: {meridian.dev/federate: "true"}},
+spec: {clusterIP: None, ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv6, IPv4], ports: [{name: http, port: 80}]}}`)
+		for family, addr := range map[string]string{"IPv4": "10.2.0.5", "IPv6": "2001:db8::5"} {
+			eu.post(t, "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", fmt.Sprintf(`{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: %s,
+metadata: {name: both-%s, labels: {kubernetes.io/service-name: both}}, ports: [{name: http, port: 8080}], endpoints: [{addresses: ["%s"]}]}`, family, strings.ToLower(family), addr))
+		}
+		k.want(t, source, "backend eu/default/both 2001:db8::5", now)
+		eu.delete(t, "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/both-ipv6")
+		k.want(t, source, "backend eu/default/both 10.2.0.5", now)
+		eu.delete(t, "/api/v1/namespaces/default/services/both")
+		k.want(t, source, now)
+	})
+
 	step(t, "a paused API server makes stale and takes nothing away", func(t *testing.T) {
 		if err := eu.PauseAPI(); err != nil {
 			t.Fatal(err)

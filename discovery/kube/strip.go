@@ -30,7 +30,7 @@ func stripMeta(m metav1.Object, labels ...string) {
 
 func stripService(s *corev1.Service) {
 	stripMeta(s, k8s.FederateLabel)
-	s.Spec = corev1.ServiceSpec{Type: s.Spec.Type, Ports: s.Spec.Ports}
+	s.Spec = corev1.ServiceSpec{Type: s.Spec.Type, Ports: s.Spec.Ports, IPFamilies: s.Spec.IPFamilies}
 	s.Status = corev1.ServiceStatus{}
 }
 
