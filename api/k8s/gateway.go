@@ -2,9 +2,15 @@ package k8s
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/meridian-lb/meridian/api/field"
@@ -22,6 +28,7 @@ const (
 	NotCarried   = "NotCarried"            // a field that is understood and has no effect yet
 	NotPermitted = "RefNotPermitted"       // no ReferenceGrant lets it name another namespace's object
 	NotAllowed   = "NotAllowedByListeners" // no listener takes routes of its namespace
+	Unread       = "NamespaceUnread"       // it hangs on the labels of a namespace, and nobody knows these
 )
 
 // listener is one usable listener of a Gateway.
@@ -32,6 +39,28 @@ type listener struct {
 	host        string                // "" for every host
 	certificate fleet.CertificateName // empty: plain HTTP
 	from        gatewayv1.FromNamespaces
+	selector    labels.Selector // of namespaces, where from says so
+}
+
+// Labels are those of a namespace; false while nobody knows them.
+type Labels func(namespace string) (labels.Set, bool)
+
+// takes reports whether a listener takes routes of a namespace. Known is false
+// where that hangs on labels that nobody knows.
+func (l listener) takes(namespace string, of Labels) (takes, known bool) {
+	switch l.from {
+	case gatewayv1.NamespacesFromAll:
+		return true, true
+	case gatewayv1.NamespacesFromSame:
+		return namespace == l.gateway.Namespace, true
+	case gatewayv1.NamespacesFromSelector:
+		if of == nil {
+			return false, false
+		}
+		set, known := of(namespace)
+		return known && l.selector.Matches(set), known
+	}
+	return false, true
 }
 
 // Gateway says what is wrong with a Gateway, and how many of its listeners are
@@ -69,9 +98,10 @@ func listeners(f *field.Faults, g *gatewayv1.Gateway, grants []*gatewayv1.Refere
 				out.from = deref(a.Namespaces.From, out.from)
 			}
 			if out.from == gatewayv1.NamespacesFromSelector {
-				f.AddReason(NotCarried, path+".allowedRoutes.namespaces.selector", "is not looked at yet, so no route of another namespace is taken; write from: Same or All")
-				out.from = gatewayv1.NamespacesFromSame
-				before = f.Count()
+				var err error
+				if out.selector, err = selector(a.Namespaces.Selector); err != nil {
+					f.Add(path+".allowedRoutes.namespaces.selector", "%v", err)
+				}
 			}
 			if len(a.Kinds) > 0 && !slices.ContainsFunc(a.Kinds, func(k gatewayv1.RouteGroupKind) bool { return k.Kind == "HTTPRoute" }) {
 				f.AddReason(NotCarried, path+".allowedRoutes.kinds", "names no HTTPRoute, and no other kind is served yet; add it")
@@ -82,6 +112,49 @@ func listeners(f *field.Faults, g *gatewayv1.Gateway, grants []*gatewayv1.Refere
 		}
 	}
 	return list
+}
+
+// The bounds of one selector of namespaces.
+const (
+	maxRequirements = 64
+	maxComplaint    = 300 // bytes of what a library says of it
+)
+
+// selector reads a selector of namespaces. One without requirements takes all.
+func selector(s *metav1.LabelSelector) (labels.Selector, error) {
+	if s == nil {
+		return nil, errors.New("is missing, and from: Selector needs one; write matchLabels, or from: Same or All")
+	}
+	if len(s.MatchLabels)+len(s.MatchExpressions) > maxRequirements {
+		return nil, fmt.Errorf("has more than %d requirements; write fewer, or label the namespaces with one word", maxRequirements)
+	}
+	var one []*metav1.LabelSelector // requirement, in a fixed order, so that the same fault is always named
+	for _, key := range slices.Sorted(maps.Keys(s.MatchLabels)) {
+		one = append(one, &metav1.LabelSelector{MatchLabels: map[string]string{key: s.MatchLabels[key]}})
+	}
+	for _, e := range s.MatchExpressions {
+		one = append(one, &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{e}})
+	}
+	for _, r := range one {
+		if _, err := metav1.LabelSelectorAsSelector(r); err != nil {
+			return nil, fmt.Errorf("is no selector (%s); write matchLabels, or matchExpressions with the operators In, NotIn, Exists and DoesNotExist", clipped(err))
+		}
+	}
+	return metav1.LabelSelectorAsSelector(s)
+}
+
+// clipped is a library's complaint, which quotes what was written, in one short line.
+func clipped(err error) string {
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(err.Error(), ""))
+	if len(text) > maxComplaint {
+		text = strings.ToValidUTF8(text[:maxComplaint], "") + "..."
+	}
+	return text
 }
 
 // listenerCertificate is the first one that a listener names; one is carried.

@@ -17,22 +17,34 @@ const serviceImports = "multicluster.x-k8s.io"
 // maxRules bounds one HTTPRoute, as its schema does; likewise its other lists.
 const maxRules = 64
 
+// Surroundings are the objects of other people that decide what an HTTPRoute may do.
+type Surroundings struct {
+	Gateways []*gatewayv1.Gateway // ours
+	Grants   []*gatewayv1.ReferenceGrant
+	Labels   Labels // of namespaces
+}
+
 // HTTPRoute makes the routes of an HTTPRoute on those Gateways, which are ours,
 // sorted by host and most specific match. Attached is false when it names none of
-// them: then it is somebody else's. It returns nil when no route is left.
+// them: then it is somebody else's. It returns nil when no route is left, and, with
+// a problem of the reason Unread, when a listener chooses by labels that nobody
+// knows: half of its hosts would be no better answer than those of before.
 //
 // Carried are hosts, Exact and PathPrefix matches, weights, and references into
 // other namespaces that a ReferenceGrant allows. A rule whose filters, or a match
 // whose headers, have no effect yet is left out rather than widened.
-func HTTPRoute(route *gatewayv1.HTTPRoute, gateways []*gatewayv1.Gateway, grants []*gatewayv1.ReferenceGrant, origin fleet.Origin) (set *fleet.RouteSet, problems []fleet.Problem, attached bool) {
-	t := &httpTranslation{Faults: field.Faults{About: origin}, route: route, grants: grants, at: map[place]bool{}}
+func HTTPRoute(route *gatewayv1.HTTPRoute, around Surroundings, origin fleet.Origin) (set *fleet.RouteSet, problems []fleet.Problem, attached bool) {
+	t := &httpTranslation{Faults: field.Faults{About: origin}, route: route, around: around, at: map[place]bool{}}
 	if err := cmp.Or(field.Label(route.Namespace), field.Subdomain(route.Name)); err != nil {
 		t.Add("metadata.name", "%v", err)
 		return nil, t.Problems(), false
 	}
-	on, attached := t.parents(gateways)
-	if !attached {
+	on, attached := t.parents()
+	switch {
+	case !attached:
 		return nil, nil, false
+	case t.unread:
+		return nil, t.Problems(), true
 	}
 	hosts := t.hosts(on)
 	for i, rule := range route.Spec.Rules[:min(len(route.Spec.Rules), maxRules)] {
@@ -50,10 +62,11 @@ func HTTPRoute(route *gatewayv1.HTTPRoute, gateways []*gatewayv1.Gateway, grants
 type httpTranslation struct {
 	field.Faults
 	route  *gatewayv1.HTTPRoute
-	grants []*gatewayv1.ReferenceGrant
+	around Surroundings
 	routes []fleet.Route
 	at     map[place]bool
 	full   bool
+	unread bool // whether a listener takes it hangs on labels that nobody knows
 }
 
 // served is a host with the certificate that it is served with.
@@ -70,22 +83,25 @@ func Parent(ref gatewayv1.ParentReference, namespace string) (ns, name string, o
 }
 
 // parents are the listeners that take the route.
-func (t *httpTranslation) parents(gateways []*gatewayv1.Gateway) (on []listener, attached bool) {
+func (t *httpTranslation) parents() (on []listener, attached bool) {
 	for i, ref := range t.route.Spec.ParentRefs[:min(len(t.route.Spec.ParentRefs), maxRules)] {
 		namespace, name, ok := Parent(ref, t.route.Namespace)
-		g := slices.IndexFunc(gateways, func(g *gatewayv1.Gateway) bool { return g.Namespace == namespace && g.Name == name })
+		g := slices.IndexFunc(t.around.Gateways, func(g *gatewayv1.Gateway) bool { return g.Namespace == namespace && g.Name == name })
 		if !ok || g < 0 {
 			continue
 		}
 		attached = true
 		elsewhere := &field.Faults{} // the Gateway's own faults are told to its author
-		taken, matching := 0, 0
-		for _, l := range listeners(elsewhere, gateways[g], t.grants) {
+		taken, matching, unknown := 0, 0, 0
+		for _, l := range listeners(elsewhere, t.around.Gateways[g], t.around.Grants) {
 			if ref.SectionName != nil && *ref.SectionName != l.name || ref.Port != nil && *ref.Port != l.port {
 				continue
 			}
 			matching++
-			if l.from == gatewayv1.NamespacesFromAll || l.from == gatewayv1.NamespacesFromSame && namespace == t.route.Namespace {
+			switch takes, known := l.takes(t.route.Namespace, t.around.Labels); {
+			case !known:
+				unknown++
+			case takes:
 				on = append(on, l)
 				taken++
 			}
@@ -94,8 +110,11 @@ func (t *httpTranslation) parents(gateways []*gatewayv1.Gateway) (on []listener,
 		switch {
 		case matching == 0:
 			t.AddReason("NoMatchingParent", path, "Gateway %s/%s has no usable listener of that name and port; correct the reference, or mend the Gateway", namespace, name)
+		case unknown > 0:
+			t.unread = true
+			t.AddReason(Unread, path, "Gateway %s/%s chooses by the labels of namespace %s, which cannot be read, so what was in force stays; grant meridiand's ServiceAccount get, list and watch on namespaces", namespace, name, t.route.Namespace)
 		case taken == 0:
-			t.AddReason(NotAllowed, path, "no listener of Gateway %s/%s takes routes of namespace %s; allow them there with allowedRoutes.namespaces.from: All", namespace, name, t.route.Namespace)
+			t.AddReason(NotAllowed, path, "no listener of Gateway %s/%s takes routes of namespace %s; allow them there with allowedRoutes.namespaces.from: All, or with a selector that takes the namespace's labels", namespace, name, t.route.Namespace)
 		}
 	}
 	return on, attached
@@ -241,7 +260,7 @@ func (t *httpTranslation) target(path string, ref gatewayv1.HTTPBackendRef) (fle
 		t.Add(path+".name", "%v", err)
 		return fleet.Target{}, false
 	}
-	if name.Namespace != t.route.Namespace && !granted(t.grants, "HTTPRoute", t.route.Namespace, group, kind, name.Namespace, name.Name) {
+	if name.Namespace != t.route.Namespace && !granted(t.around.Grants, "HTTPRoute", t.route.Namespace, group, kind, name.Namespace, name.Name) {
 		t.AddReason(NotPermitted, path+".namespace", "no ReferenceGrant in %s lets HTTPRoutes of %s name its %s %s; create one there", name.Namespace, t.route.Namespace, kind, name.Name)
 	}
 	to := fleet.Target{Service: name, Weight: 1}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/labels"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
@@ -82,13 +83,13 @@ func TestHTTPRoute(t *testing.T) {
 		"bad host and path": {aRoute(`hostnames: ["a_b", ok.test], rules: [{matches: [{path: {value: "a"}}, {path: {value: /x}}], backendRefs: [{name: a, port: 80}]}]`),
 			[]string{"ok.test Prefix /x shop/a:80*1", "InvalidField spec.hostnames[0]", "InvalidField spec.rules[0].matches[0].path.value"}},
 	} {
-		set, problems, attached := HTTPRoute(of[gatewayv1.HTTPRoute](t, c.route), []*gatewayv1.Gateway{of[gatewayv1.Gateway](t, aGateway)},
-			[]*gatewayv1.ReferenceGrant{of[gatewayv1.ReferenceGrant](t, grant)}, fleet.Origin{})
+		set, problems, attached := HTTPRoute(of[gatewayv1.HTTPRoute](t, c.route), Surroundings{Gateways: []*gatewayv1.Gateway{of[gatewayv1.Gateway](t, aGateway)},
+			Grants: []*gatewayv1.ReferenceGrant{of[gatewayv1.ReferenceGrant](t, grant)}}, fleet.Origin{})
 		if got := lines(set, problems); !attached || !slices.Equal(got, c.want) {
 			t.Errorf("%s:\n got %q\nwant %q", name, got, c.want)
 		}
 	}
-	if _, _, attached := HTTPRoute(of[gatewayv1.HTTPRoute](t, aRoute("rules: []")), nil, nil, fleet.Origin{}); attached {
+	if _, _, attached := HTTPRoute(of[gatewayv1.HTTPRoute](t, aRoute("rules: []")), Surroundings{}, fleet.Origin{}); attached {
 		t.Error("a route of somebody else's Gateway is not ours")
 	}
 }
@@ -100,9 +101,60 @@ func TestGateway(t *testing.T) {
 {name: f, port: 443, protocol: HTTPS, tls: {mode: Passthrough, certificateRefs: [{name: x}]}}]}}`)
 	usable, problems := Gateway(g, nil, fleet.Origin{})
 	want := []string{"NotCarried spec.listeners[0].protocol", "InvalidField spec.listeners[1].tls.certificateRefs", "RefNotPermitted spec.listeners[2].tls.certificateRefs[0].namespace",
-		"InvalidField spec.listeners[3].hostname", "NotCarried spec.listeners[4].allowedRoutes.namespaces.selector", "NotCarried spec.listeners[5].tls.mode", "NotCarried spec.addresses"}
-	if got := lines(nil, problems); usable != 1 || !slices.Equal(got, want) {
+		"InvalidField spec.listeners[3].hostname", "InvalidField spec.listeners[4].allowedRoutes.namespaces.selector", "NotCarried spec.listeners[5].tls.mode", "NotCarried spec.addresses"}
+	if got := lines(nil, problems); usable != 0 || !slices.Equal(got, want) {
 		t.Errorf("%d usable,\n got %q\nwant %q", usable, got, want)
+	}
+}
+
+// A listener that chooses namespaces by their labels takes routes of those alone.
+func TestListenersSelectNamespaces(t *testing.T) {
+	const team = "matchLabels: {team: web}, matchExpressions: [{key: stage, operator: In, values: [live, canary]}, {key: closed, operator: DoesNotExist}]"
+	for name, c := range map[string]struct {
+		selector string
+		labels   labels.Set // nil: nobody knows them
+		want     []string
+	}{
+		"its labels":         {team, labels.Set{"team": "web", "stage": "live", "more": ""}, []string{"a.test Prefix / shop/a:80*1"}},
+		"other labels":       {team, labels.Set{"team": "web", "stage": "live", "closed": ""}, []string{"NotAllowedByListeners spec.parentRefs[0]"}},
+		"no labels":          {team, labels.Set{}, []string{"NotAllowedByListeners spec.parentRefs[0]"}},
+		"nothing asked":      {"", labels.Set{}, []string{"a.test Prefix / shop/a:80*1"}},
+		"labels unread":      {team, nil, []string{"NamespaceUnread spec.parentRefs[0]"}},
+		"a broken selector":  {"matchExpressions: [{key: a, operator: Is}]", labels.Set{}, []string{"NoMatchingParent spec.parentRefs[0]"}},
+		"a name among words": {`matchLabels: {kubernetes.io/metadata.name: shop}`, labels.Set{"kubernetes.io/metadata.name": "shop"}, []string{"a.test Prefix / shop/a:80*1"}},
+	} {
+		g := of[gatewayv1.Gateway](t, `{metadata: {namespace: infra, name: edge}, spec: {listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector, selector: {`+c.selector+`}}}}]}}`)
+		set, problems, attached := HTTPRoute(of[gatewayv1.HTTPRoute](t, aRoute(`hostnames: [a.test], rules: [{backendRefs: [{name: a, port: 80}]}]`)),
+			Surroundings{Gateways: []*gatewayv1.Gateway{g}, Labels: func(namespace string) (labels.Set, bool) { return c.labels, namespace == "shop" && c.labels != nil }}, fleet.Origin{})
+		if got := lines(set, problems); !attached || !slices.Equal(got, c.want) {
+			t.Errorf("%s:\n got %q\nwant %q", name, got, c.want)
+		}
+	}
+}
+
+// What is wrong with a selector is said in words that its author understands, and
+// always of the same requirement.
+func TestBadSelectorsAreNamed(t *testing.T) {
+	many := "matchLabels: {"
+	for i := range maxRequirements + 1 {
+		many += fmt.Sprintf("k%d: v, ", i)
+	}
+	for selector, says := range map[string]string{
+		`, selector: {matchExpressions: [{key: a, operator: Is}]}`:            `"Is" is not a valid label selector operator`,
+		`, selector: {matchExpressions: [{key: a, operator: In}]}`:            "can't be empty",
+		`, selector: {matchLabels: {"z z": a, "a a": b, m: "?"}}`:             `"a a"`,
+		`, selector: {matchLabels: {a: "` + strings.Repeat("x", 9999) + `"}}`: "values[0][a]: Invalid value",
+		`, selector: {` + many + "}}":                                         "more than 64 requirements",
+		"":                                                                    "is missing",
+	} {
+		g := of[gatewayv1.Gateway](t, `{metadata: {namespace: infra, name: edge}, spec: {listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector`+selector+`}}}]}}`)
+		for range 5 {
+			usable, problems := Gateway(g, nil, me)
+			checkSaid(t, problems, "spec.listeners[0].allowedRoutes.namespaces.selector: "+says)
+			if usable != 0 || len(problems[0].Message) > 700 {
+				t.Errorf("%d usable, %q", usable, problems[0].Message)
+			}
+		}
 	}
 }
 
@@ -118,7 +170,7 @@ func FuzzHTTPRoute(f *testing.F) {
 		}
 		g := *of[gatewayv1.Gateway](t, aGateway)
 		_, _ = Gateway(&g, nil, fleet.Origin{})
-		set, _, _ := HTTPRoute(&r, []*gatewayv1.Gateway{&g}, nil, fleet.Origin{})
+		set, _, _ := HTTPRoute(&r, Surroundings{Gateways: []*gatewayv1.Gateway{&g}}, fleet.Origin{})
 		if set == nil {
 			return
 		}

@@ -2,9 +2,11 @@ package kube
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/meridian-lb/meridian/api/k8s"
@@ -26,17 +28,46 @@ func (i *Installation) gatewaysOfOurs() []*gatewayv1.Gateway {
 	})
 }
 
+// surroundings are what routes are read beside.
+func (i *Installation) surroundings() k8s.Surroundings {
+	return k8s.Surroundings{Gateways: i.gatewaysOfOurs(), Grants: i.shelves.grants.all(), Labels: i.labelsOf}
+}
+
+// labelsOf are those of a namespace; false while nobody knows them. A namespace that
+// has objects and is not there has not come yet, or is on its way out.
+func (i *Installation) labelsOf(namespace string) (labels.Set, bool) {
+	n, there := i.shelves.namespaces.get("", namespace)
+	if !there {
+		return nil, false
+	}
+	return n.Labels, true
+}
+
+// namespacesChanged takes notice of labels that became others; the rest of what
+// happens to namespaces is nothing to us.
+func (i *Installation) namespacesChanged(list []change[*metav1.PartialObjectMetadata], whole bool) {
+	if whole {
+		i.meter.lists.WithLabelValues(v1alpha1.HostCluster).Inc()
+	}
+	moved := slices.ContainsFunc(list, func(c change[*metav1.PartialObjectMetadata]) bool {
+		return c.came || c.went || !maps.Equal(c.before.Labels, c.after.Labels)
+	})
+	if moved || whole {
+		i.poke()
+	}
+}
+
 // gateways adds the routes of the Gateway API.
 func (i *Installation) gateways(f *facts) {
-	ours, grants := i.gatewaysOfOurs(), i.shelves.grants.all()
-	for _, g := range ours {
-		_, problems := k8s.Gateway(g, grants, originOf(v1alpha1.HostCluster, "Gateway", g))
+	around := i.surroundings()
+	for _, g := range around.Gateways {
+		_, problems := k8s.Gateway(g, around.Grants, originOf(v1alpha1.HostCluster, "Gateway", g))
 		for _, p := range problems {
 			f.fault(p)
 		}
 	}
 	for _, r := range i.shelves.httpRoutes.all() {
-		set, problems, attached := k8s.HTTPRoute(r, ours, grants, originOf(v1alpha1.HostCluster, "HTTPRoute", r))
+		set, problems, attached := k8s.HTTPRoute(r, around, originOf(v1alpha1.HostCluster, "HTTPRoute", r))
 		switch {
 		case !attached:
 		case set == nil && i.withdrawn(problems):
@@ -54,9 +85,10 @@ func (i *Installation) gateways(f *facts) {
 // version would stay: who takes a permission back means it. It is believed only
 // where everything that could give it has been read.
 func (i *Installation) withdrawn(problems []fleet.Problem) bool {
-	return i.shelves.gateways.ready() && i.shelves.grants.ready() && slices.ContainsFunc(problems, func(p fleet.Problem) bool {
-		return p.Reason == k8s.NotPermitted || p.Reason == k8s.NotAllowed
-	})
+	says := func(reasons ...string) bool {
+		return slices.ContainsFunc(problems, func(p fleet.Problem) bool { return slices.Contains(reasons, p.Reason) })
+	}
+	return i.shelves.gateways.ready() && i.shelves.grants.ready() && says(k8s.NotPermitted, k8s.NotAllowed) && !says(k8s.Unread)
 }
 
 // writeGateways writes the conditions that Gateway API asks for, of our classes
@@ -68,15 +100,16 @@ func (s *scribe) writeGateways(ctx context.Context, r *report) {
 			condition(string(gatewayv1.GatewayClassConditionStatusAccepted), true, string(gatewayv1.GatewayClassReasonAccepted), "served by Meridian"))}
 		s.patch(ctx, c, "gatewayclasses", c.Status, want)
 	}
-	ours, grants := s.i.gatewaysOfOurs(), s.i.shelves.grants.all()
+	around := s.i.surroundings()
+	ours := around.Gateways
 	routes := s.i.shelves.httpRoutes.all()
 	for _, g := range ours {
 		w := r.origin(g, "Gateway")
-		usable, _ := k8s.Gateway(g, grants, fleet.Origin{})
+		usable, _ := k8s.Gateway(g, around.Grants, fleet.Origin{})
 		s.patch(ctx, g, "gateways", g.Status, r.gateway(g, w, usable, routes))
 	}
 	for _, route := range routes {
-		_, _, attached := k8s.HTTPRoute(route, ours, grants, fleet.Origin{})
+		_, _, attached := k8s.HTTPRoute(route, around, fleet.Origin{})
 		if attached {
 			w := r.origin(route, "HTTPRoute")
 			s.patch(ctx, route, "httproutes", route.Status, r.httpRoute(route, w, ours))

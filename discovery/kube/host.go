@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,6 +60,7 @@ type shelves struct {
 	gateways       shelf[*gatewayv1.Gateway]
 	httpRoutes     shelf[*gatewayv1.HTTPRoute]
 	grants         shelf[*gatewayv1.ReferenceGrant]
+	namespaces     shelf[*metav1.PartialObjectMetadata]
 }
 
 // New prepares to watch. It asks nobody yet, so a dead API server is no error.
@@ -98,6 +100,8 @@ func New(cfg Config) (*Installation, error) {
 	watching(i, gw, "gateways", &gatewayv1.Gateway{}, &s.gateways)
 	watching(i, gw, "httproutes", &gatewayv1.HTTPRoute{}, &s.httpRoutes)
 	watching(i, gw, "referencegrants", &gatewayv1.ReferenceGrant{}, &s.grants)
+	watching(i, corev1.SchemeGroupVersion, "namespaces", &metav1.PartialObjectMetadata{}, &s.namespaces)
+	s.namespaces.strip, s.namespaces.changed = stripNamespace, i.namespacesChanged
 	return i, nil
 }
 
@@ -113,7 +117,8 @@ func watching[T interface {
 		}
 		i.poke()
 	}
-	k := &kind{resource: gv.WithResource(plural), object: object, shelf: s, optional: true}
+	_, metadata := any(object).(*metav1.PartialObjectMetadata)
+	k := &kind{resource: gv.WithResource(plural), object: object, shelf: s, optional: true, metadata: metadata}
 	i.kinds = append(i.kinds, k)
 	i.server.add(k)
 }

@@ -455,4 +455,37 @@ from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}],
 	b.want(t, source, "cluster here", "route httproute/default/shop shop.example.com/ -> other/shop")
 	host.delete(t, gatewayAPI+"/namespaces/other/referencegrants/ours")
 	b.want(t, source, "cluster here")
+
+	// A Gateway chooses by the labels of namespaces, which come and go.
+	host.post(t, gatewayAPI+"/namespaces/other/httproutes", `{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: guest}, spec: {parentRefs: [{namespace: default, name: edge}],
+hostnames: [guest.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]}}`)
+	b.wantProblem(t, source, "HTTPRoute other/guest in host: NotAllowedByListeners")
+	selecting := func(selector string) {
+		host.patch(t, gatewayAPI+"/namespaces/default/gateways/edge", `{"spec":{"listeners":[{"name":"http","port":80,"protocol":"HTTP","allowedRoutes":{"namespaces":{"from":"Selector","selector":`+selector+`}}}]}}`)
+	}
+	label := func(value string) {
+		host.patch(t, "/api/v1/namespaces/other", `{"metadata":{"labels":{"edge":`+value+`}}}`)
+	}
+	const guest = "route httproute/other/guest guest.example.com/ -> other/shop"
+	selecting(`{"matchExpressions":[{"key":"edge","operator":"In","values":["yes"]}]}`)
+	b.want(t, source, "cluster here")
+	label(`"yes"`)
+	b.want(t, source, "cluster here", guest)
+	label(`"no"`)
+	b.want(t, source, "cluster here")
+	label(`"yes"`)
+	b.want(t, source, "cluster here", guest)
+	selecting(`{"matchExpressions":[{"key":"edge","operator":"Among","values":["yes"]}]}`) // the last good one stays
+	b.wantProblem(t, source, `"Among" is not a valid label selector operator`)
+	b.want(t, source, "cluster here", guest)
+	eventually(t, func() error {
+		s, err := get("/namespaces/default/gateways/edge")
+		if err != nil {
+			return err
+		}
+		if a := meta.FindStatusCondition(s.Status.Conditions, "Accepted"); a == nil || a.Status != "False" || !strings.Contains(a.Message, "operators In, NotIn, Exists and DoesNotExist") {
+			return fmt.Errorf("the Gateway says %+v", s)
+		}
+		return nil
+	})
 }

@@ -50,4 +50,11 @@ func stripExport(e *mcsv1alpha1.ServiceExport) {
 	e.Status = mcsv1alpha1.ServiceExportStatus{}
 }
 
+// stripNamespace keeps every label, since listeners may select by any.
+func stripNamespace(n *metav1.PartialObjectMetadata) {
+	all := n.GetLabels()
+	stripMeta(n)
+	n.SetLabels(all)
+}
+
 func stripNode(n *metav1.PartialObjectMetadata) { stripMeta(n, corev1.LabelTopologyZone) }
