@@ -244,7 +244,34 @@ func (t *httpTranslation) match(path string, m gatewayv1.HTTPRouteMatch) (fleet.
 	return out, t.Count() == before
 }
 
-// target reads a backend. A ServiceImport is the service of its name.
+// Imports are the backends of an HTTPRoute that name a ServiceImport, by the paths of
+// their fields, as GEP-1748 has it.
+//
+// A ServiceImport is the federated service of its name, and the ports are those of
+// the Services that are exported: that is what an import is made from, so its own
+// spec is not read. For the same reason the reference is good where any cluster
+// serves the service, whether or not somebody has put an import into the host
+// cluster: nothing else makes imports there, and a route that worked by the name of
+// the Service would stop when it is written in the words of the standard. It is bad
+// where neither is there.
+func Imports(route *gatewayv1.HTTPRoute) map[string]fleet.ServiceName {
+	out := map[string]fleet.ServiceName{}
+	for i, rule := range route.Spec.Rules[:min(len(route.Spec.Rules), maxRules)] {
+		for j, ref := range rule.BackendRefs[:min(len(rule.BackendRefs), maxRules)] {
+			if deref(ref.Group, "") == serviceImports && deref(ref.Kind, "Service") == "ServiceImport" {
+				path := field.Index(field.Index("spec.rules", i)+".backendRefs", j) + ".name"
+				out[path] = backendName(route, ref)
+			}
+		}
+	}
+	return out
+}
+
+func backendName(route *gatewayv1.HTTPRoute, ref gatewayv1.HTTPBackendRef) fleet.ServiceName {
+	return fleet.ServiceName{Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(route.Namespace))), Name: string(ref.Name)}
+}
+
+// target reads a backend. A ServiceImport is the service of its name (Imports).
 func (t *httpTranslation) target(path string, ref gatewayv1.HTTPBackendRef) (fleet.Target, bool) {
 	before := t.Count()
 	group, kind := string(deref(ref.Group, "")), string(deref(ref.Kind, "Service"))
@@ -255,7 +282,7 @@ func (t *httpTranslation) target(path string, ref gatewayv1.HTTPBackendRef) (fle
 	if len(ref.Filters) > 0 {
 		t.AddReason(NotCarried, path+".filters", "have no effect yet, so the backend is left out; remove them to have it")
 	}
-	name := fleet.ServiceName{Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(t.route.Namespace))), Name: string(ref.Name)}
+	name := backendName(t.route, ref)
 	if err := cmp.Or(field.Label(name.Namespace), field.Label(name.Name)); err != nil {
 		t.Add(path+".name", "%v", err)
 		return fleet.Target{}, false

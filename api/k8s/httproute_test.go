@@ -2,6 +2,7 @@ package k8s
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +55,7 @@ func lines(set *fleet.RouteSet, problems []fleet.Problem) []string {
 
 func TestHTTPRoute(t *testing.T) {
 	grant := `{metadata: {namespace: other}, spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}], to: [{group: "", kind: Service, name: pay}]}}`
+	imports := `{metadata: {namespace: granted}, spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}], to: [{group: multicluster.x-k8s.io, kind: ServiceImport}]}}`
 	for name, c := range map[string]struct {
 		route string
 		want  []string
@@ -71,6 +73,9 @@ func TestHTTPRoute(t *testing.T) {
 			[]string{"NoMatchingParent spec.parentRefs[0]"}},
 		"grants": {aRoute(`hostnames: [a.test], rules: [{backendRefs: [{name: pay, namespace: other, port: 80}, {name: secret, namespace: other, port: 80}]}]`),
 			[]string{"a.test Prefix / other/pay:80*1", "RefNotPermitted spec.rules[0].backendRefs[1].namespace"}},
+		"grants of imports": {aRoute(`hostnames: [a.test], rules: [{backendRefs: [{group: multicluster.x-k8s.io, kind: ServiceImport, name: pay, namespace: granted, port: 80},
+{group: multicluster.x-k8s.io, kind: ServiceImport, name: pay, namespace: other, port: 80}, {name: pay, namespace: granted, port: 80}]}]`),
+			[]string{"a.test Prefix / granted/pay:80*1", "RefNotPermitted spec.rules[0].backendRefs[1].namespace", "RefNotPermitted spec.rules[0].backendRefs[2].namespace"}},
 		"what is not carried is left out": {aRoute(`hostnames: [a.test], rules: [
 {matches: [{headers: [{name: x, value: y}]}, {method: GET}, {queryParams: [{name: x, value: y}]}, {path: {type: RegularExpression, value: /.*}}, {path: {value: /ok}}], backendRefs: [{name: a, port: 80}]},
 {filters: [{type: RequestMirror}], backendRefs: [{name: a, port: 80}]},
@@ -84,7 +89,7 @@ func TestHTTPRoute(t *testing.T) {
 			[]string{"ok.test Prefix /x shop/a:80*1", "InvalidField spec.hostnames[0]", "InvalidField spec.rules[0].matches[0].path.value"}},
 	} {
 		set, problems, attached := HTTPRoute(of[gatewayv1.HTTPRoute](t, c.route), Surroundings{Gateways: []*gatewayv1.Gateway{of[gatewayv1.Gateway](t, aGateway)},
-			Grants: []*gatewayv1.ReferenceGrant{of[gatewayv1.ReferenceGrant](t, grant)}}, fleet.Origin{})
+			Grants: []*gatewayv1.ReferenceGrant{of[gatewayv1.ReferenceGrant](t, grant), of[gatewayv1.ReferenceGrant](t, imports)}}, fleet.Origin{})
 		if got := lines(set, problems); !attached || !slices.Equal(got, c.want) {
 			t.Errorf("%s:\n got %q\nwant %q", name, got, c.want)
 		}
@@ -104,6 +109,15 @@ func TestGateway(t *testing.T) {
 		"InvalidField spec.listeners[3].hostname", "InvalidField spec.listeners[4].allowedRoutes.namespaces.selector", "NotCarried spec.listeners[5].tls.mode", "NotCarried spec.addresses"}
 	if got := lines(nil, problems); usable != 0 || !slices.Equal(got, want) {
 		t.Errorf("%d usable,\n got %q\nwant %q", usable, got, want)
+	}
+}
+
+func TestImports(t *testing.T) {
+	r := of[gatewayv1.HTTPRoute](t, aRoute(`rules: [{backendRefs: [{name: a, port: 80}]}, {backendRefs: [{name: b, port: 80}, {group: multicluster.x-k8s.io, kind: ServiceImport, name: c, port: 80},
+{group: multicluster.x-k8s.io, kind: ServiceImport, name: d, namespace: other}, {group: else, kind: ServiceImport, name: e}]}]`))
+	want := map[string]fleet.ServiceName{"spec.rules[1].backendRefs[1].name": {Namespace: "shop", Name: "c"}, "spec.rules[1].backendRefs[2].name": {Namespace: "other", Name: "d"}}
+	if got := Imports(r); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

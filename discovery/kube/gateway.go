@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -112,6 +113,9 @@ func (s *scribe) writeGateways(ctx context.Context, r *report) {
 		_, _, attached := k8s.HTTPRoute(route, around, fleet.Origin{})
 		if attached {
 			w := r.origin(route, "HTTPRoute")
+			if s.i.shelves.imports.ready() {
+				r.imports(route, w, func(n fleet.ServiceName) bool { _, there := s.i.shelves.imports.get(n.Namespace, n.Name); return there })
+			}
 			s.patch(ctx, route, "httproutes", route.Status, r.httpRoute(route, w, ours))
 		}
 	}
@@ -179,6 +183,22 @@ func (r *report) listener(g *gatewayv1.Gateway, l gatewayv1.Listener, ok bool, f
 	return out
 }
 
+// importNotFound is the reason of a fault in a reference to a ServiceImport.
+const importNotFound = "ImportNotFound"
+
+// imports adds the faults of references to ServiceImports that the host cluster does
+// not have and that no cluster's service stands for. Only here both are known.
+func (r *report) imports(route *gatewayv1.HTTPRoute, w who, there func(fleet.ServiceName) bool) {
+	refs := k8s.Imports(route)
+	for _, path := range slices.Sorted(maps.Keys(refs)) {
+		name := refs[path]
+		if r.plan.Services[name] == nil && !there(name) {
+			r.faults[w] = append(r.faults[w], fleet.Problem{About: originOf(v1alpha1.HostCluster, w.kind, route), Reason: importNotFound, Message: fmt.Sprintf(
+				"%s: there is no ServiceImport %s, and no cluster has the service; export it with a ServiceExport in a cluster that has it, or correct the name", path, name)})
+		}
+	}
+}
+
 // httpRoute keeps the statuses of other controllers' parents and replaces ours.
 func (r *report) httpRoute(route *gatewayv1.HTTPRoute, w who, ours []*gatewayv1.Gateway) gatewayv1.HTTPRouteStatus {
 	out := gatewayv1.HTTPRouteStatus{}
@@ -195,7 +215,7 @@ func (r *report) httpRoute(route *gatewayv1.HTTPRoute, w who, ours []*gatewayv1.
 	}
 	for _, p := range faults {
 		switch p.Reason {
-		case "ServiceNotFound", "PortNotFound":
+		case "ServiceNotFound", "PortNotFound", importNotFound:
 			resolved = condition(resolved.Type, false, string(gatewayv1.RouteReasonBackendNotFound), problemText(faults))
 		case "RefNotPermitted", "InvalidKind":
 			resolved = condition(resolved.Type, false, p.Reason, problemText(faults))

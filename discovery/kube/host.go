@@ -61,6 +61,7 @@ type shelves struct {
 	httpRoutes     shelf[*gatewayv1.HTTPRoute]
 	grants         shelf[*gatewayv1.ReferenceGrant]
 	namespaces     shelf[*metav1.PartialObjectMetadata]
+	imports        shelf[*metav1.PartialObjectMetadata] // ServiceImports
 }
 
 // New prepares to watch. It asks nobody yet, so a dead API server is no error.
@@ -101,6 +102,8 @@ func New(cfg Config) (*Installation, error) {
 	watching(i, gw, "httproutes", &gatewayv1.HTTPRoute{}, &s.httpRoutes)
 	watching(i, gw, "referencegrants", &gatewayv1.ReferenceGrant{}, &s.grants)
 	watching(i, corev1.SchemeGroupVersion, "namespaces", &metav1.PartialObjectMetadata{}, &s.namespaces)
+	watching(i, mcs, "serviceimports", &metav1.PartialObjectMetadata{}, &s.imports)
+	s.imports.strip = func(o *metav1.PartialObjectMetadata) { stripMeta(o) }
 	s.namespaces.strip, s.namespaces.changed = stripNamespace, i.namespacesChanged
 	return i, nil
 }

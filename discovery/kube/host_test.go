@@ -446,6 +446,39 @@ hostnames: [shop.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]}
 	})
 	host.patch(t, gatewayAPI+"/namespaces/default/httproutes/shop", `{"spec":{"hostnames":["shop.example.com"]}}`)
 	b.want(t, source, "cluster here", "route httproute/default/shop shop.example.com/ -> default/shop")
+	// A ServiceImport is a name of the federated service.
+	resolved := func(status, says, not string) {
+		t.Helper()
+		eventually(t, func() error {
+			s, err := get("/namespaces/default/httproutes/shop")
+			if err != nil {
+				return err
+			}
+			if r := meta.FindStatusCondition(s.Status.Parents[0].Conditions, "ResolvedRefs"); r == nil || string(r.Status) != status || !strings.Contains(r.Message, says) || not != "" && strings.Contains(r.Message, not) {
+				return fmt.Errorf("the route says %+v", s)
+			}
+			return nil
+		})
+	}
+	backend := func(name string) {
+		host.patch(t, gatewayAPI+"/namespaces/default/httproutes/shop", `{"spec":{"rules":[{"backendRefs":[{"group":"multicluster.x-k8s.io","kind":"ServiceImport","name":"`+name+`","port":80}]}]}}`)
+	}
+	const missing = "spec.rules[0].backendRefs[0].name: there is no ServiceImport default/cart, and no cluster has the service"
+	backend("cart")
+	resolved("False", "no cluster has the service", "ServiceImport") // there is no such kind, so nobody knows
+	host.apply(t, ofModule(t, "sigs.k8s.io/mcs-api", "config/crd/multicluster.x-k8s.io_serviceimports.yaml")...)
+	resolved("False", missing, "")
+	eventually(t, func() error {
+		events, err := host.admin.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
+		if err != nil || !slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Reason == "ImportNotFound" }) {
+			return fmt.Errorf("%w, %d events", err, len(events.Items))
+		}
+		return nil
+	})
+	host.post(t, "/apis/multicluster.x-k8s.io/v1alpha1/namespaces/default/serviceimports", `{apiVersion: multicluster.x-k8s.io/v1alpha1, kind: ServiceImport, metadata: {name: cart}, spec: {type: ClusterSetIP, ports: [{port: 80}]}}`)
+	resolved("False", "no cluster has the service", "ServiceImport")
+	backend("shop") // served by a cluster, which is as good as an import
+	resolved("True", "", "")
 
 	// A permission that is taken back ends what it permitted.
 	host.post(t, "/api/v1/namespaces", `{apiVersion: v1, kind: Namespace, metadata: {name: other}}`)
