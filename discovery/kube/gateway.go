@@ -109,9 +109,10 @@ func (s *scribe) writeGateways(ctx context.Context, r *report) {
 		usable, _ := k8s.Gateway(g, around.Grants, fleet.Origin{})
 		s.patch(ctx, g, "gateways", g.Status, r.gateway(g, w, usable, routes))
 	}
+	s.leaveGateways(ctx, ours)
 	for _, route := range routes {
 		_, _, attached := k8s.HTTPRoute(route, around, fleet.Origin{})
-		if attached {
+		if attached || s.left(route) {
 			w := r.origin(route, "HTTPRoute")
 			if s.i.shelves.imports.ready() {
 				r.imports(route, w, func(n fleet.ServiceName) bool { _, there := s.i.shelves.imports.get(n.Namespace, n.Name); return there })
@@ -202,6 +203,7 @@ func (r *report) imports(route *gatewayv1.HTTPRoute, w who, there func(fleet.Ser
 // httpRoute keeps the statuses of other controllers' parents and replaces ours.
 func (r *report) httpRoute(route *gatewayv1.HTTPRoute, w who, ours []*gatewayv1.Gateway) gatewayv1.HTTPRouteStatus {
 	out := gatewayv1.HTTPRouteStatus{}
+	out.Parents = []gatewayv1.RouteParentStatus{} // its schema wants the list, be it empty
 	for _, p := range route.Status.Parents {
 		if p.ControllerName != k8s.GatewayController {
 			out.Parents = append(out.Parents, p)

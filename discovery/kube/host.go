@@ -102,6 +102,7 @@ func New(cfg Config) (*Installation, error) {
 	watching(i, gw, "httproutes", &gatewayv1.HTTPRoute{}, &s.httpRoutes)
 	watching(i, gw, "referencegrants", &gatewayv1.ReferenceGrant{}, &s.grants)
 	watching(i, corev1.SchemeGroupVersion, "namespaces", &metav1.PartialObjectMetadata{}, &s.namespaces)
+	s.ingresses.writers, s.gateways.writers = true, true
 	watching(i, mcs, "serviceimports", &metav1.PartialObjectMetadata{}, &s.imports)
 	s.imports.strip = func(o *metav1.PartialObjectMetadata) { stripMeta(o) }
 	s.namespaces.strip, s.namespaces.changed = stripNamespace, i.namespacesChanged

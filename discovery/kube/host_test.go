@@ -18,6 +18,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -182,6 +183,54 @@ func TestStatus(t *testing.T) {
 			}
 			return nil
 		})
+	})
+	step(t, "an Ingress that leaves for nobody shows nothing, one that leaves for another controller what that wrote", func(t *testing.T) {
+		shown := func(name string) []networkingv1.IngressLoadBalancerIngress {
+			ing, err := host.admin.NetworkingV1().Ingresses("default").Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ing.Status.LoadBalancer.Ingress
+		}
+		until := func(name string, addresses ...string) {
+			t.Helper()
+			eventually(t, func() error {
+				var got []string
+				for _, a := range shown(name) {
+					got = append(got, a.IP+a.Hostname)
+				}
+				if !slices.Equal(got, addresses) {
+					return fmt.Errorf("%s shows %q, want %q", name, got, addresses)
+				}
+				return nil
+			})
+		}
+		for _, name := range []string{"leaver", "taken", "foreign"} {
+			class := map[bool]string{true: "meridian", false: "other"}[name != "foreign"]
+			host.post(t, ingressesPath, ingress(name, class, name+".example.com", ""))
+		}
+		until("leaver", "192.0.2.1", "leaver.example.com")
+		until("taken", "192.0.2.1", "taken.example.com")
+		// Another controller's words stay, be they the same as ours.
+		for _, name := range []string{"taken", "foreign"} {
+			host.patch(t, ingressesPath+"/"+name+"/status", `{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}}`)
+			if name == "taken" {
+				until("taken", "192.0.2.1", "taken.example.com") // it still is ours, so we say it again
+			}
+		}
+		host.patch(t, ingressesPath+"/leaver", `{"spec":{"ingressClassName":null}}`)
+		until("leaver")
+		host.patch(t, ingressesPath+"/taken", `{"spec":{"ingressClassName":"other"}}`)
+		until("taken")
+		host.patch(t, ingressesPath+"/taken/status", `{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}}`)
+		i.scribe.poke()
+		host.patch(t, ingressesPath+"/leaver", `{"spec":{"ingressClassName":"meridian"}}`) // later than the scribe's next look at the others
+		until("leaver", "192.0.2.1", "leaver.example.com")
+		until("taken", "192.0.2.1")
+		until("foreign", "192.0.2.1")
+		for _, name := range []string{"leaver", "taken", "foreign"} {
+			host.delete(t, ingressesPath+"/"+name)
+		}
 	})
 	step(t, "a conflict is an Event, and shows nothing", func(t *testing.T) {
 		eventually(t, func() error {
@@ -394,7 +443,8 @@ hostnames: [shop.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]}
 	b.want(t, source, "cluster here", "route httproute/default/shop shop.example.com/ -> default/shop")
 
 	type parent struct {
-		Conditions []metav1.Condition
+		ControllerName string
+		Conditions     []metav1.Condition
 	}
 	type status struct {
 		Status struct {
@@ -521,4 +571,41 @@ hostnames: [guest.example.com], rules: [{backendRefs: [{name: shop, port: 80}]}]
 		}
 		return nil
 	})
+
+	// What leaves us is left without our words, and with everybody else's.
+	host.patch(t, gatewayAPI+"/namespaces/other/httproutes/guest/status", `{"status":{"parents":[{"parentRef":{"name":"edge","namespace":"default"},"controllerName":"meridian.dev/gateway","conditions":[{"type":"Accepted","status":"True","reason":"Accepted","message":"before","lastTransitionTime":"2026-01-01T00:00:00Z"}]},
+{"parentRef":{"name":"else"},"controllerName":"example.com/else","conditions":[{"type":"Accepted","status":"True","reason":"Accepted","message":"theirs","lastTransitionTime":"2026-01-01T00:00:00Z"}]}]}}`)
+	parents := func(want ...string) {
+		t.Helper()
+		eventually(t, func() error {
+			s, err := get("/namespaces/other/httproutes/guest")
+			if err != nil {
+				return err
+			}
+			var got []string
+			for _, p := range s.Status.Parents {
+				got = append(got, p.ControllerName)
+				if len(p.Conditions) == 0 {
+					return fmt.Errorf("%s has said nothing yet", p.ControllerName)
+				}
+			}
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("the route hears of %q, want %q", got, want)
+			}
+			return nil
+		})
+	}
+	parents("example.com/else", "meridian.dev/gateway")
+	host.post(t, gatewayAPI+"/gatewayclasses", `{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: else}, spec: {controllerName: example.com/else}}`)
+	host.patch(t, gatewayAPI+"/namespaces/default/gateways/edge", `{"spec":{"gatewayClassName":"else"}}`)
+	parents("example.com/else")
+	eventually(t, func() error {
+		s, err := get("/namespaces/default/gateways/edge")
+		if err != nil || len(s.Status.Addresses)+len(s.Status.Listeners) > 0 || len(s.Status.Conditions) != 2 || s.Status.Conditions[0].Message != "Waiting for controller" {
+			return fmt.Errorf("the Gateway says %+v, %w", s, err)
+		}
+		return nil
+	})
+	host.patch(t, gatewayAPI+"/namespaces/other/httproutes/guest/status", `{"status":{"parents":[{"parentRef":{"name":"edge","namespace":"default"},"controllerName":"meridian.dev/gateway","conditions":[{"type":"Accepted","status":"True","reason":"Accepted","message":"before","lastTransitionTime":"2026-01-01T00:00:00Z"}]}]}}`)
+	parents()
 }

@@ -18,6 +18,8 @@ import (
 type shelf[T metav1.Object] struct {
 	// strip takes away what nobody here reads, before the object is put up.
 	strip func(T)
+	// writers keeps the names of those who wrote an object's status.
+	writers bool
 	// group says which service an object belongs to, for of; may be nil.
 	group func(T) (fleet.ServiceName, bool)
 	// changed hears of objects that came, went or became others, and whether a
@@ -57,7 +59,11 @@ func (s *shelf[T]) own(o any) (T, error) {
 	if !ok {
 		return v, fmt.Errorf("%T came where %T was asked for", o, v)
 	}
-	v.SetManagedFields(nil)
+	var writers []metav1.ManagedFieldsEntry
+	if s.writers {
+		writers = statusWriters(v.GetManagedFields())
+	}
+	v.SetManagedFields(writers)
 	if s.strip != nil {
 		s.strip(v)
 	}

@@ -138,6 +138,7 @@ func (s *scribe) writeIngresses(ctx context.Context, r *report) {
 	for _, ing := range ours {
 		s.patch(ctx, ing, "ingresses", ing.Status, r.ingress(r.origin(ing, "Ingress")))
 	}
+	s.leaveIngresses(ctx, ours)
 }
 
 // heardOf reports whether a source has spoken and is in touch.
@@ -180,7 +181,7 @@ func (s *scribe) patch(ctx context.Context, o object, plural string, have, want 
 	}
 	ctx, cancel := context.WithTimeout(ctx, listWithin)
 	defer cancel()
-	err = c.Patch(types.JSONPatchType).Namespace(o.GetNamespace()).Resource(plural).Name(o.GetName()).SubResource("status").Body(body).Do(ctx).Error()
+	err = c.Patch(types.JSONPatchType).Namespace(o.GetNamespace()).Resource(plural).Name(o.GetName()).SubResource("status").Param("fieldManager", fieldManager).Body(body).Do(ctx).Error()
 	outcome := "written"
 	switch {
 	case err == nil:
