@@ -77,6 +77,7 @@ func New(cfg Config) (*Installation, error) {
 	i := &Installation{cfg: cfg, log: cfg.Log, meter: meter, members: newMembers(cfg, meter), wake: make(chan struct{}, 1),
 		voice: newVoice(cfg.Instance+"/kube/"+v1alpha1.HostCluster, cfg.Tell, cfg.Known)}
 	i.remembers = len(i.voice.facts) > 0
+	i.members.poke = i.poke
 	i.secrets = newSecrets(i.poke)
 	i.memory = newMemory(cfg.Dir, cfg.Member, credentials.Options{Loopback: cfg.Loopback}, cfg.Log)
 	i.scribe = newScribe(i)

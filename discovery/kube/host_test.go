@@ -413,12 +413,17 @@ func (b *brain) snapshot() *fleet.Snapshot {
 
 func (b *brain) start(t *testing.T, cfg Config) *Installation {
 	t.Helper()
+	b.begin(t, cfg)
+	return b.i
+}
+
+func (b *brain) begin(t *testing.T, cfg Config) (stop func()) {
+	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	cfg.Tell = b.tell
 	b.i = installed(t, &cfg)
-	run(t, b.i)
-	return b.i
+	return run(t, b.i)
 }
 
 const gatewayAPI = "/apis/gateway.networking.k8s.io/v1"

@@ -192,6 +192,21 @@ func (k *keeper) tell(_ context.Context, u fleet.Update) {
 	}
 }
 
+// known is what is in force of all sources, as a disk would keep it.
+func (k *keeper) known() []fleet.Update {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var list []fleet.Update
+	for source, facts := range k.facts {
+		u := fleet.Update{Source: source}
+		for n, v := range facts {
+			u.Put = append(u.Put, fleet.NewFact(n.Name, v))
+		}
+		list = append(list, u)
+	}
+	return list
+}
+
 // lines is what is in force of a source, one fact a line.
 func (k *keeper) lines(source string) []string {
 	k.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,14 +32,17 @@ type member struct {
 	log   *slog.Logger
 	meter *metrics
 
-	services *shelf[*corev1.Service]
-	slices   *shelf[*discoveryv1.EndpointSlice]
-	exports  *shelf[*mcsv1alpha1.ServiceExport]
-	nodes    *shelf[*metav1.PartialObjectMetadata]
-	kinds    []*kind
-	identity *identity
-	access   chan access
-	wake     chan struct{}
+	services   *shelf[*corev1.Service]
+	slices     *shelf[*discoveryv1.EndpointSlice]
+	exports    *shelf[*mcsv1alpha1.ServiceExport]
+	nodes      *shelf[*metav1.PartialObjectMetadata]
+	kinds      []*kind
+	identity   *identity
+	access     chan access
+	wake       chan struct{}
+	remembered bool        // something was told before a restart
+	told       atomic.Bool // everything, once
+	known      func()      // hears when everything was told
 
 	mu   sync.Mutex
 	dirt dirt
@@ -48,6 +52,7 @@ type member struct {
 	server   *server
 	stop     func() // ends the server; nil without one
 	given    access
+	anew     bool // it has been silent, so everything is to be told again
 	guard    guard
 	zoneless map[fleet.ServiceName]bool // with endpoints whose zones only their nodes know
 	unsure   map[fleet.ServiceName]bool // in force, and only an export that is not seen may say why
@@ -64,6 +69,7 @@ type access struct {
 	token  string // tells one access from another
 	// What config was made of; nil: not of a Secret.
 	kubeconfig []byte
+	elder      string // the member that speaks for the same cluster; empty: this one does
 }
 
 // dirt is what watches have changed since the last look.
@@ -75,8 +81,9 @@ type dirt struct {
 
 func newMember(name, source string, cfg Config, meter *metrics) *member {
 	m := &member{name: name, pace: cfg.Pace, log: cfg.Log.With("cluster", name), meter: meter,
-		identity: &identity{}, access: make(chan access, 1), wake: make(chan struct{}, 1),
+		identity: &identity{}, access: make(chan access, 1), wake: make(chan struct{}, 1), known: func() {},
 		voice: newVoice(source, cfg.Tell, cfg.Known), zoneless: map[fleet.ServiceName]bool{}, unsure: map[fleet.ServiceName]bool{}}
+	m.remembered = len(m.voice.facts) > 0
 	m.dirt.services = map[fleet.ServiceName]bool{}
 	m.services = &shelf[*corev1.Service]{strip: stripService, changed: marking(m, func(s *corev1.Service) (fleet.ServiceName, bool) {
 		return fleet.ServiceName{Namespace: s.Namespace, Name: s.Name}, true
@@ -176,6 +183,9 @@ func (m *member) run(ctx context.Context) {
 func (m *member) connect(ctx context.Context, a access) {
 	before := m.given
 	m.given = a
+	if before.elder != "" && a.elder == "" {
+		m.anew = true
+	}
 	if a.config == nil || a.token == before.token {
 		return // a fault leaves the old way open as long as it works
 	}
@@ -238,7 +248,11 @@ func (m *member) look(ctx context.Context) {
 	stale, missing := m.trouble(), unlisted(m.name, m.kinds)
 	n := news{}
 	whole := false
-	if m.waited() {
+	switch {
+	case m.given.elder != "":
+		whole = !m.voice.whole
+		m.hush(n)
+	case m.waited():
 		if !m.voice.whole {
 			stale = cmp.Or(stale, missing)
 			whole = stale == ""
@@ -254,6 +268,9 @@ func (m *member) look(ctx context.Context) {
 		m.meter.told.WithLabelValues(m.name).Inc()
 		m.measure(stale)
 	}
+	if m.voice.whole && m.given.elder == "" && m.told.CompareAndSwap(false, true) {
+		m.known()
+	}
 }
 
 // facts adds the facts of everything dirty.
@@ -262,8 +279,9 @@ func (m *member) facts(n news) {
 	d := m.dirt
 	m.dirt = dirt{services: map[fleet.ServiceName]bool{}}
 	m.mu.Unlock()
-	if !m.voice.whole {
+	if !m.voice.whole || m.anew {
 		m.everything(d.services)
+		m.anew = false
 	}
 	if d.nodes {
 		maps.Copy(d.services, m.zoneless)
@@ -423,6 +441,10 @@ func (m *member) problems() []fleet.Problem {
 	}
 	if _, err := m.server.pulse.trouble(); isStranger(err) {
 		add("AnotherCluster", "%s", err)
+	}
+	if m.given.elder != "" {
+		add("SameCluster", "clusters %s and %s are the same one (their kube-system has the UID %s), and the elder Cluster speaks for it, so that endpoints do not count twice; delete one of the two, or mend the credentials of the one that should lead elsewhere",
+			m.given.elder, m.name, m.identity.uidOf())
 	}
 	for _, k := range m.kinds {
 		if err := k.trouble(); apierrors.IsForbidden(err) {

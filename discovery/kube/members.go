@@ -18,17 +18,19 @@ type members struct {
 	meter   *metrics
 	running map[string]*running
 	work    sync.WaitGroup
-	swept   bool // what was remembered of members that have left is told as gone
+	poke    func() // hears when it may be another member's turn to speak
+	swept   bool   // what was remembered of members that have left is told as gone
 }
 
 // running is a member with its end.
 type running struct {
 	*member
-	stop func() // returns when it has ended
+	newest *access // nil: none yet
+	stop   func()  // returns when it has ended
 }
 
 func newMembers(cfg Config, meter *metrics) *members {
-	return &members{cfg: cfg, meter: meter, running: map[string]*running{}}
+	return &members{cfg: cfg, meter: meter, running: map[string]*running{}, poke: func() {}}
 }
 
 func (ms *members) source(name string) string { return ms.cfg.Instance + "/kube/" + name }
@@ -52,7 +54,15 @@ func (ms *members) set(ctx context.Context, want map[string]*access) {
 			ms.start(ctx, name)
 		}
 		if a := want[name]; a != nil {
-			ms.running[name].use(*a)
+			ms.running[name].newest = a
+		}
+	}
+	twins := ms.twins()
+	for name, r := range ms.running {
+		if r.newest != nil {
+			a := *r.newest
+			a.elder = twins[name]
+			r.use(a)
 		}
 	}
 	ms.sweep(ctx, want)
@@ -64,6 +74,7 @@ func (ms *members) recall(ctx context.Context, known map[string]*access) {
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		if ms.running[name] == nil {
 			ms.start(ctx, name)
+			ms.running[name].newest = known[name]
 			ms.running[name].use(*known[name])
 			ms.cfg.Log.Info("the host cluster does not say how a member is reached, so it is watched as before the restart", "cluster", name)
 		}
@@ -72,6 +83,7 @@ func (ms *members) recall(ctx context.Context, known map[string]*access) {
 
 func (ms *members) start(ctx context.Context, name string) {
 	m := newMember(name, ms.source(name), ms.cfg, ms.meter)
+	m.known, m.identity.met = ms.poke, ms.poke
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	ms.work.Go(func() {

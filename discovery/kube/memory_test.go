@@ -24,21 +24,6 @@ import (
 
 func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
-// known is what a hub would remember of what was told.
-func (k *keeper) known() []fleet.Update {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var list []fleet.Update
-	for source, facts := range k.facts {
-		u := fleet.Update{Source: source, Whole: true}
-		for n, v := range facts {
-			u.Put = append(u.Put, fleet.Fact{Kind: n.Kind, Name: n.Name, Value: v})
-		}
-		list = append(list, u)
-	}
-	return list
-}
-
 // again is a keeper with what another one knew, as after a restart: nobody has spoken yet.
 func (k *keeper) again() *keeper {
 	next := newKeeper()

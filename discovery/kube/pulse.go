@@ -19,20 +19,24 @@ import (
 type identity struct {
 	mu  sync.Mutex
 	uid types.UID // of the namespace kube-system; empty before the first answer
+	met func()    // hears of the first answer; may be nil
 }
 
 // check remembers the first UID and compares every later one with it.
 func (i *identity) check(uid types.UID) error {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	switch i.uid {
-	case "":
+	was := i.uid
+	if was == "" {
 		i.uid = uid
-		return nil
-	case uid:
-		return nil
 	}
-	return &strangerError{was: i.uid, is: uid}
+	i.mu.Unlock()
+	switch {
+	case was == "" && i.met != nil:
+		i.met()
+	case was != "" && was != uid:
+		return &strangerError{was: was, is: uid}
+	}
+	return nil
 }
 
 // strangerError says that another cluster answers.
