@@ -24,10 +24,10 @@ func accepts(t *testing.T, host *Reach) {
 		{"kind: Cluster\nmetadata: {name: a}\nspec: {region: Europe!, place: {lat: '5', lon: '4'}}", "spec.region"},
 		{"kind: Cluster\nmetadata: {name: a}\nspec: {place: {lat: '5', lon: '4'}}", "spec.region: Required"},
 		{"kind: Cluster\nmetadata: {name: a}\nspec: {region: eu, place: {lat: '5', lon: '4'}, gateways: [{address: 192.0.2.1, port: 70000}]}", "should be less than or equal to 65535"},
-		{"kind: Zone\nmetadata: {name: example.com}\nspec: {nameservers: [{name: ns1.example.com}]}", ""},
+		{"kind: Zone\nmetadata: {name: example.com}\nspec: {nameservers: [{name: ns1.example.net}]}", ""},
 		{"kind: Zone\nmetadata: {name: example.com}\nspec: {nameservers: []}", "should have at least 1 item"},
-		{"kind: Zone\nmetadata: {name: example.com}\nspec: {nameservers: [{name: ns1.example.com}], ttl: 200h}", "ttl must lie between 1s and 168h"},
-		{"kind: Zone\nmetadata: {name: example.com}\nspec: {nameservers: [{name: ns1.example.com}], records: [{name: a, type: MAGIC, data: x}]}", "spec.records[0].type: Unsupported value"},
+		{"kind: Zone\nmetadata: {name: example.com}\nspec: {nameservers: [{name: ns1.example.net}], ttl: 200h}", "ttl must lie between 1s and 168h"},
+		{"kind: Zone\nmetadata: {name: example.com}\nspec: {nameservers: [{name: ns1.example.net}], records: [{name: a, type: MAGIC, data: x}]}", "spec.records[0].type: Unsupported value"},
 		{"kind: TrafficPolicy\nmetadata: {name: a, namespace: default}\nspec: {strategy: failover, targetRefs: [{kind: Service, name: a}], order: [eu]}", ""},
 		{"kind: TrafficPolicy\nmetadata: {name: a, namespace: default}\nspec: {strategy: luck, targetRefs: [{kind: Service, name: a}]}", "spec.strategy: Unsupported value"},
 	} {

@@ -344,7 +344,9 @@ func NewZone(domain string, nameservers []string) (*v1alpha1.Zone, error) {
 		host, addrs, _ := strings.Cut(n, "=")
 		ns := v1alpha1.Nameserver{Name: host}
 		if addrs != "" {
-			ns.Addresses = strings.Split(addrs, ",")
+			for addr := range strings.SplitSeq(addrs, ",") {
+				ns.Addresses = append(ns.Addresses, v1alpha1.Address(addr))
+			}
 		}
 		z.Spec.Nameservers = append(z.Spec.Nameservers, ns)
 	}

@@ -295,14 +295,14 @@ func (j *Joining) kubeconfig(ctx context.Context, member, host *Reach, server st
 func ParseGateway(text string) (v1alpha1.Gateway, error) {
 	bad := fmt.Errorf("--gateway %.60q: write the address that resolvers shall answer with, and a port if it is not 80: 192.0.2.7, 192.0.2.7:8080 or [2001:db8::7]:8080", text)
 	if a, err := netip.ParseAddr(text); err == nil {
-		return v1alpha1.Gateway{Address: a.String()}, nil
+		return v1alpha1.Gateway{Address: v1alpha1.Address(a.String())}, nil
 	}
 	ap, err := netip.ParseAddrPort(text)
 	if err != nil || ap.Port() == 0 {
 		return v1alpha1.Gateway{}, bad
 	}
 	port := int32(ap.Port())
-	return v1alpha1.Gateway{Address: ap.Addr().String(), Port: &port}, nil
+	return v1alpha1.Gateway{Address: v1alpha1.Address(ap.Addr().String()), Port: &port}, nil
 }
 
 // ParseNetworks reads address prefixes, sorts them, and refuses two that are equal.

@@ -133,7 +133,7 @@ func (m Membership) cluster() *v1alpha1.Cluster {
 		},
 	}
 	for _, p := range m.Endpoints {
-		c.Spec.EndpointNetworks = append(c.Spec.EndpointNetworks, p.String())
+		c.Spec.EndpointNetworks = append(c.Spec.EndpointNetworks, v1alpha1.Prefix(p.String()))
 	}
 	return c
 }

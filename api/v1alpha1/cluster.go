@@ -96,6 +96,7 @@ type ClusterSpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, b.address == a.address && b.port == a.port))",message="two gateways have the same address and port; remove one of them"
 	Gateways []Gateway `json:"gateways,omitempty"`
 	// Capacity in requests per second. Default: unlimited.
 	// +optional
@@ -108,16 +109,16 @@ type ClusterSpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MaxLength=49
-	ClientNetworks []string `json:"clientNetworks,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a == b))",message="a prefix is named twice; remove one of them"
+	ClientNetworks []Prefix `json:"clientNetworks,omitempty"`
 	// EndpointNetworks are the address prefixes that this cluster's endpoints lie
 	// in: its pods' and its nodes'. Endpoints elsewhere are dropped, so that a
 	// cluster cannot draw traffic to what is not its own. Default: any address.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MaxLength=49
-	EndpointNetworks []string `json:"endpointNetworks,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a == b))",message="a prefix is named twice; remove one of them"
+	EndpointNetworks []Prefix `json:"endpointNetworks,omitempty"`
 	// Namespaces whose services this cluster may serve; others of its services are
 	// passed over. Default: all.
 	// +optional
@@ -137,8 +138,8 @@ type ClusterSpec struct {
 type SecretRef struct {
 	// Name of the Secret.
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$`
 	Name string `json:"name"`
 }
 
@@ -146,6 +147,7 @@ type SecretRef struct {
 //
 // +kubebuilder:validation:XValidation:rule="double(self.lat) >= -90.0 && double(self.lat) <= 90.0",message="lat must lie between -90 and 90"
 // +kubebuilder:validation:XValidation:rule="double(self.lon) >= -180.0 && double(self.lon) <= 180.0",message="lon must lie between -180 and 180"
+// +kubebuilder:validation:XValidation:rule="double(self.lat) != 0.0 || double(self.lon) != 0.0",message="lat 0 and lon 0 lie in the Atlantic and stand for an unknown place; write where the cluster is"
 type Place struct {
 	// Latitude, -90 to 90, north positive.
 	// +required
@@ -156,12 +158,13 @@ type Place struct {
 }
 
 // Gateway is one front door: an Envoy, or a load balancer before several.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.port) || !has(self.relayPort) || self.port != self.relayPort",message="relayPort is the front port too; give the relay a port of its own, or 0 for none"
+// +kubebuilder:validation:XValidation:rule="!has(self.tlsPort) || self.tlsPort == 0 || (!has(self.port) || self.tlsPort != self.port) && (!has(self.relayPort) || self.tlsPort != self.relayPort)",message="tlsPort is the port of another listener too; give each its own, or 0 for none"
 type Gateway struct {
 	// Address that resolvers answer with: IPv4 or IPv6, global or private.
 	// +required
-	// +kubebuilder:validation:MinLength=2
-	// +kubebuilder:validation:MaxLength=45
-	Address string `json:"address"`
+	Address Address `json:"address"`
 	// Port of the HTTP front listener. Default: 80.
 	// +optional
 	// +kubebuilder:default=80

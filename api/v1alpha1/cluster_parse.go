@@ -100,7 +100,7 @@ func (s *ClusterSpec) gateways(f *field.Faults) []fleet.Gateway {
 	for i, g := range bounded(f, "spec.gateways", s.Gateways, maxGateways) {
 		path := field.Index("spec.gateways", i)
 		before := f.Count()
-		addr, err := field.Addr(g.Address)
+		addr, err := field.Addr(string(g.Address))
 		if err != nil {
 			f.Add(path+".address", "%v", err)
 		}
@@ -137,10 +137,10 @@ func (s *ClusterSpec) gateways(f *field.Faults) []fleet.Gateway {
 }
 
 // networks reads a list of prefixes; all says what a prefix of length 0 would mean.
-func networks(f *field.Faults, path string, given []string, all string) []netip.Prefix {
+func networks(f *field.Faults, path string, given []Prefix, all string) []netip.Prefix {
 	var list []netip.Prefix
-	for i, text := range bounded(f, path, given, maxNetworks) {
-		path := field.Index(path, i)
+	for i, given := range bounded(f, path, given, maxNetworks) {
+		path, text := field.Index(path, i), string(given)
 		p, err := netip.ParsePrefix(text)
 		switch {
 		case err != nil:

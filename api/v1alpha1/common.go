@@ -40,6 +40,7 @@ func (d *Decimal) UnmarshalJSON(data []byte) error { return unmarshalNumber(data
 // +kubebuilder:validation:XIntOrString
 // +kubebuilder:validation:MaxLength=24
 // +kubebuilder:validation:Pattern=`^[0-9]{1,12}(\.[0-9]{1,6})?[kMG]?$`
+// +kubebuilder:validation:XValidation:rule="type(self) == int ? int(self) > 0 && int(self) <= 1000000000000 : [double(string(self).find('^[0-9.]+')) * (string(self).endsWith('k') ? 1000.0 : string(self).endsWith('M') ? 1000000.0 : string(self).endsWith('G') ? 1000000000.0 : 1.0)].all(r, r > 0.0 && r <= 1000000000000.0)",message="must lie above 0 and be at most 1e12; leave it out for unlimited, or set draining to send nothing"
 type Rate string
 
 // UnmarshalJSON takes a string or a number.
@@ -63,6 +64,23 @@ func unmarshalNumber[T ~string](data []byte, into *T, example string) error {
 	*into = T(n)
 	return nil
 }
+
+// Address is an IP address that traffic may be sent to: no name, and none that is
+// unspecified, multicast, link-local, reserved, or a cloud's metadata service. What
+// of that takes a parser of addresses is left to Parse.
+//
+// +kubebuilder:validation:MaxLength=45
+// +kubebuilder:validation:Pattern=`^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:([0-9A-Fa-f.]*))$`
+// +kubebuilder:validation:XValidation:rule="!self.matches('^(0\\\\.|22[4-9]\\\\.|2[3-5][0-9]\\\\.|169\\\\.254\\\\.|[0:]+$|[fF][eE][89abAB][0-9a-fA-F]:|[fF][fF][0-9a-fA-F][0-9a-fA-F]:)')",message="the address is unspecified, multicast, link-local or reserved; write one that others can reach"
+// +kubebuilder:validation:XValidation:rule="!(self in ['168.63.129.16', '100.100.100.200', '192.0.0.192', 'fd00:ec2::254', 'fd20:ce::254'])",message="the address is a cloud's metadata service; write one that others can reach"
+type Address string
+
+// Prefix is a prefix of addresses, not of length 0.
+//
+// +kubebuilder:validation:MaxLength=49
+// +kubebuilder:validation:Pattern=`^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}/([1-9]|[12][0-9]|3[0-2])|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:([0-9A-Fa-f.]*)/([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))$`
+// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().startsWith('::ffff:')",message="the prefix is IPv4 in IPv6 clothes; write it as an IPv4 prefix"
+type Prefix string
 
 // Status says what became of an object.
 type Status struct {

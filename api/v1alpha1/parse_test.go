@@ -156,7 +156,7 @@ func TestClusterFaults(t *testing.T) {
 func TestClusterIsBounded(t *testing.T) {
 	c := read[Cluster](t, "{metadata: {name: a}, spec: {region: eu, place: {lat: 1, lon: 2}}}")
 	for i := range 100 {
-		c.Spec.Gateways = append(c.Spec.Gateways, Gateway{Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}).String()})
+		c.Spec.Gateways = append(c.Spec.Gateways, Gateway{Address: Address(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}).String())})
 	}
 	got, problems := c.Parse(me)
 	checkSaid(t, problems, "spec.gateways: at most 64")

@@ -15,6 +15,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Regions",type=string,JSONPath=`.spec.regions`,priority=1
 // +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\\\\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$')",message="the name must be a DNS name: labels of lower-case letters, digits and '-', at most 63 each, joined by dots"
 type TrafficPolicy struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -54,16 +55,19 @@ type TrafficPolicySpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a == b))",message="a region is named twice; remove one of them"
 	Order []RegionName `json:"order,omitempty"`
 	// Weights of regions for strategy weighted. A region that is not named has
 	// weight 0 and serves only when no weighted region can.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(r, size(r) <= 63 && r.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))",message="a region's name must be a DNS label: lower-case letters, digits and '-', at most 63"
 	Weights map[string]Weight `json:"weights,omitempty"`
 	// TTL of DNS answers, 1s to 1h, whole seconds. Default: 30s.
 	// +optional
 	// +kubebuilder:default="30s"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="ttl must lie between 1s and 1h"
+	// +kubebuilder:validation:XValidation:rule="timestamp(0) + duration(self) == timestamp(duration(self).getSeconds())",message="must be a whole number of seconds, since DNS counts in seconds"
 	TTL Duration `json:"ttl,omitempty"`
 	// Check is how gateways are probed. It is the gateways' affair, so it counts
 	// in policies that hold for everything.
@@ -103,6 +107,11 @@ type Strategy string
 type Weight int32
 
 // Check says how a gateway is probed and how many answers change the mind.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.timeout) || duration(self.timeout) <= duration(has(self.interval) ? self.interval : '2s')",message="timeout is longer than the interval, so probes would pile up; write a shorter one"
+// +kubebuilder:validation:XValidation:rule="!has(self.path) || size(self.path) == 0 || self.kind != 'tcp'",message="a tcp check only connects and has no path; remove it, or choose kind http"
+// +kubebuilder:validation:XValidation:rule="!has(self.path) || self.kind != 'grpc' || !self.path.startsWith('/')",message="for grpc path is the service's name, without a '/' before it"
+// +kubebuilder:validation:XValidation:rule="!has(self.path) || size(self.path) == 0 || !(self.kind in ['http', 'https']) || self.path.startsWith('/')",message="path does not begin with '/'; put one before it"
 type Check struct {
 	// Kind of probe: http, https, tcp or grpc (grpc.health.v1). Default: http.
 	// +optional
@@ -112,11 +121,14 @@ type Check struct {
 	// Host header and SNI. Default: the gateway's address.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*)?$`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\\\\.(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}$')",message="host is an address; write a host name, or leave it out"
 	Host string `json:"host,omitempty"`
 	// Path of http and https; for grpc the service's name, for tcp nothing.
 	// Default for http and https: the gateway's own health path.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[!-~]*$`
 	Path string `json:"path,omitempty"`
 	// Interval between two probes, 500ms to 5m. Default: 2s.
 	// +optional

@@ -130,7 +130,7 @@ func (s *ZoneSpec) nameservers(f *field.Faults, z *fleet.Zone) []fleet.Nameserve
 		}
 		out := fleet.Nameserver{Name: name}
 		for j, text := range bounded(f, path+".addresses", ns.Addresses, maxGlue) {
-			addr, err := field.Addr(text)
+			addr, err := field.Addr(string(text))
 			if err != nil {
 				f.Add(field.Index(path+".addresses", j), "%v", err)
 				continue

@@ -106,12 +106,12 @@ func (in *ClusterSpec) DeepCopyInto(out *ClusterSpec) {
 	}
 	if in.ClientNetworks != nil {
 		in, out := &in.ClientNetworks, &out.ClientNetworks
-		*out = make([]string, len(*in))
+		*out = make([]Prefix, len(*in))
 		copy(*out, *in)
 	}
 	if in.EndpointNetworks != nil {
 		in, out := &in.EndpointNetworks, &out.EndpointNetworks
-		*out = make([]string, len(*in))
+		*out = make([]Prefix, len(*in))
 		copy(*out, *in)
 	}
 	if in.Namespaces != nil {
@@ -191,7 +191,7 @@ func (in *Nameserver) DeepCopyInto(out *Nameserver) {
 	*out = *in
 	if in.Addresses != nil {
 		in, out := &in.Addresses, &out.Addresses
-		*out = make([]string, len(*in))
+		*out = make([]Address, len(*in))
 		copy(*out, *in)
 	}
 }
