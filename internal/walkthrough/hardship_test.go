@@ -553,7 +553,7 @@ func (w *world) hijack(s *site) {
 	}
 	kept := func(when string) {
 		w.t.Helper()
-		w.says(60*time.Second, "get problems", "Ingress elders/elder in host", `host "www.shop.example.com" belongs to namespace "default"`)
+		w.says(60*time.Second, "get problems", "Ingress elders/elder", `host "www.shop.example.com" belongs to namespace "default"`)
 		for _, x := range w.sites {
 			w.eventually(x.people+" are served "+when, 60*time.Second, func(ctx context.Context) error { return w.served(ctx, x, x) })
 		}
@@ -579,6 +579,7 @@ func (w *world) hijack(s *site) {
 			w.fresh(x)
 		}
 	}
+	w.settle(c, 500) // longer than a daemon takes to save what it knows
 	restart(func() {})
 	kept("by a daemon that started again")
 	w.settle(c, 100)
