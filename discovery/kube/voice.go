@@ -59,9 +59,16 @@ func (n news) problems(name string, list []fleet.Problem) {
 	n.put(name, fleet.Problems(slices.Compact(list)))
 }
 
+// unread is why a source has no touch that has not told everything yet. What is
+// remembered of it may be older than what others have heard of it meanwhile.
+const unread = "it has not been read since the daemon started"
+
 // say tells what is new, and whether the source has touch. With whole everything
 // is told that is in force afterwards; without touch that has to wait.
 func (v *voice) say(ctx context.Context, n news, whole bool, stale string, heard time.Time) bool {
+	if !v.whole && !whole {
+		stale = cmp.Or(stale, unread)
+	}
 	u := fleet.Update{Source: v.source, Stale: stale, Whole: whole && stale == ""}
 	if stale != "" {
 		u.Heard = heard

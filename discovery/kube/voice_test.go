@@ -53,6 +53,7 @@ func TestVoice(t *testing.T) {
 	say(false, "dead", "")
 	say(false, "dead", "")
 	say(true, "dead", "") // a whole has to wait for touch
+	say(false, "", "e")   // what others know may be newer than what is remembered
 	say(true, "", "a b")
 	say(false, "", "a b")
 	say(false, "", "c", "a", "never")
@@ -60,7 +61,7 @@ func TestVoice(t *testing.T) {
 	say(false, "dead", "d")
 	say(false, "", "")
 	v.end(t.Context())
-	want := []string{"stale(dead)", "whole +a +b +old", "+c -a", "stale(dead)", "+d stale(dead)", "", "whole"}
+	want := []string{"stale(dead)", "+e stale(it has not been read since the daemon started)", "whole +a +b +e +old", "+c -a", "stale(dead)", "+d stale(dead)", "", "whole"}
 	if !slices.Equal(heard, want) {
 		t.Errorf("\n got %q\nwant %q", heard, want)
 	}

@@ -75,6 +75,8 @@ func (l *ledger) record(u fleet.Update, now time.Time) {
 }
 
 // restore takes over what was kept on disk of own sources that have not spoken yet.
+// It is never told whole: followers may have heard what came after the last save,
+// and would lose it.
 func (l *ledger) restore(u fleet.Update, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,9 +85,7 @@ func (l *ledger) restore(u fleet.Update, now time.Time) {
 	}
 	s := &source{facts: map[fleet.FactName]fleet.Fact{}}
 	l.sources[u.Source] = s
-	if u.Stale == "" {
-		u.Stale = "not heard from since a restart"
-	}
+	u.Whole, u.Stale = false, cmp.Or(u.Stale, "not heard from since a restart")
 	l.apply(s, u, now)
 }
 

@@ -111,12 +111,16 @@ func TestRestoredFactsYieldToTheLivingSource(t *testing.T) {
 	l := newLedger("eu-1")
 	l.restore(fleet.Update{Source: "eu-1/a", Whole: true, Put: []fleet.Fact{zoneFact("old.", "m."), zoneFact("kept.", "m.")}}, time.Now())
 	f, _ := l.follow(1)
-	if got := l.take(f); len(got) != 1 || len(got[0].put) != 2 || got[0].stale == "" {
-		t.Fatalf("after a restart a follower is sent %+v, want both facts, stale", got)
+	if got := l.take(f); len(got) != 1 || len(got[0].put) != 2 || got[0].stale == "" || got[0].whole {
+		t.Fatalf("after a restart a follower is sent %+v, want both facts, stale, and nothing said of others", got)
+	}
+	l.record(fleet.Update{Source: "eu-1/a", Put: []fleet.Fact{zoneFact("kept.", "m.")}}, time.Now())
+	if got := l.take(f); len(got) != 1 || got[0].whole {
+		t.Fatalf("a source that has not told everything yet is told as %+v, want no word of what it left out", got)
 	}
 	l.record(fleet.Update{Source: "eu-1/a", Whole: true, Put: []fleet.Fact{zoneFact("kept.", "m.")}}, time.Now())
-	if got := l.take(f); len(got) != 1 || len(got[0].gone) != 1 || len(got[0].put) != 0 || got[0].stale != "" {
-		t.Errorf("when the source lives again a follower is sent %+v, want one tombstone", got)
+	if got := l.take(f); len(got) != 1 || !got[0].whole || len(got[0].put) != 1 || got[0].stale != "" {
+		t.Errorf("when the source lives again a follower is sent %+v, want it whole", got)
 	}
 	l.restore(fleet.Update{Source: "eu-1/a", Put: []fleet.Fact{zoneFact("older.", "m.")}}, time.Now())
 	if got := l.take(f); len(got) != 0 {
