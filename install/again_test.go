@@ -192,7 +192,7 @@ func TestInitAgain(t *testing.T) {
 		if err := secrets.Delete(ctx, SecretAuthority, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		refused(us, Settings{}, "is gone, and certificates that it issued are in force; put it back")
+		refused(us, Settings{}, "is not there, and certificates of an authority are in force; put it back")
 		inited(us, Settings{Authority: authority})
 	})
 	t.Run("a record that cannot be read is no empty one", func(t *testing.T) {

@@ -98,8 +98,8 @@ func (i *identities) openAuthority() (*unstructured.Unstructured, error) {
 	var err error
 	if len(data[trust.BundleFile]) == 0 {
 		for _, n := range []string{SecretControl, SecretGateway} {
-			if i.found[n] != nil && made(i.found[n]) {
-				return nil, fmt.Errorf("the authority in Secret %s/%s is gone, and certificates that it issued are in force; %s", i.namespace, SecretAuthority, lostAuthority)
+			if i.found[n] != nil { // whoever made it
+				return nil, fmt.Errorf("the authority in Secret %s/%s is not there, and certificates of an authority are in force; %s", i.namespace, SecretAuthority, lostAuthority)
 			}
 		}
 		i.settings.TrustDomain = cmp.Or(i.settings.TrustDomain, DefaultTrustDomain)
