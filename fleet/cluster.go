@@ -23,6 +23,10 @@ type Cluster struct {
 	EndpointNetworks []netip.Prefix // that its endpoints' addresses lie in, sorted; empty: any
 	Namespaces       []string       // of the services it may serve, sorted; empty: any
 
+	// What chooses it for workloads, and what keeps them away. Traffic asks neither.
+	Labels []Label // of its own object, sorted by key
+	Taints []Taint // sorted by key, of one key the harder first
+
 	Origin Origin
 }
 

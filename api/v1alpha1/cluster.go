@@ -104,6 +104,12 @@ type ClusterSpec struct {
 	// Draining says: send nothing new here. Default: false.
 	// +optional
 	Draining bool `json:"draining,omitempty"`
+	// Taints keep workloads away; traffic stays as it is. The label
+	// meridian.dev/taint with the value NoSchedule or NoExecute is one in short.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Taints []Taint `json:"taints,omitempty"`
 	// ClientNetworks are address prefixes whose clients stand where this cluster
 	// stands: its VPC, an office next to it. They win over every geo database.
 	// +optional

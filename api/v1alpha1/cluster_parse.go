@@ -45,6 +45,7 @@ func (c *Cluster) Parse(origin fleet.Origin) (*fleet.Cluster, []fleet.Problem) {
 	if f.Count() > before { // half a permission may be too little or, when none is left, too much
 		fatal = true
 	}
+	out.Labels, out.Taints = c.labels(f), c.taints(f)
 	if fatal {
 		return nil, f.Problems()
 	}

@@ -272,6 +272,15 @@ func TestUnrelatedWorldSendsNothing(t *testing.T) {
 	if d := r.Update(steer.New(build(next, svc))); !d.Empty() {
 		t.Errorf("a gateway that nobody needs changed %v", d)
 	}
+	tainted := twoRegions()
+	tainted.Edges[0].Gateways[0].Health.State = fleet.Unhealthy
+	for _, e := range tainted.Edges {
+		e.Clusters[0].Labels = []fleet.Label{{Key: "tier", Value: "gold"}}
+		e.Clusters[0].Taints = []fleet.Taint{{Key: "kernel", Effect: fleet.NoExecute}}
+	}
+	if d := r.Update(steer.New(build(tainted, svc))); !d.Empty() {
+		t.Errorf("labels and taints, which are for workloads, changed %v", d)
+	}
 }
 
 // Views share encoded endpoints, and what is gone is forgotten.

@@ -73,6 +73,8 @@ func clusterOut(c *fleet.Cluster) *Cluster {
 		ClientNetworks:   mapped(c.ClientNetworks, prefixOut),
 		EndpointNetworks: mapped(c.EndpointNetworks, prefixOut),
 		Namespaces:       mapped(c.Namespaces, valid),
+		Labels:           mapped(c.Labels, labelOut),
+		Taints:           mapped(c.Taints, taintOut),
 		Origin:           originOut(c.Origin),
 	}
 }
@@ -104,6 +106,8 @@ func (d *door) cluster(x *Cluster) *fleet.Cluster {
 		Namespaces: sorted(list(d, "namespaces", x.GetNamespaces(), maxSmall, func(s string) string {
 			return d.word("namespace", s)
 		}), cmp.Compare[string]),
+		Labels: d.labels(x.GetLabels()),
+		Taints: sorted(list(d, "taints", x.GetTaints(), maxSmall, d.taint), fleet.Taint.Compare),
 		Origin: d.origin(x.GetOrigin()),
 	}
 	if c.At.Region == "" {

@@ -109,7 +109,18 @@ func cluster(t *rapid.T) *fleet.Cluster {
 		}), func(a, b fleet.Gateway) int { return a.Front().Compare(b.Front()) }),
 		ClientNetworks: several(t, prefix), EndpointNetworks: several(t, prefix),
 		Namespaces: inOrder(several(t, word), cmp.Compare[string]),
+		Labels:     labels(t),
+		Taints: inOrder(several(t, func(t *rapid.T) fleet.Taint {
+			return fleet.Taint{Key: word(t), Value: maybeWord(t), Effect: rapid.SampledFrom([]fleet.TaintEffect{fleet.NoSchedule, fleet.NoExecute}).Draw(t, "effect")}
+		}), fleet.Taint.Compare),
 	}
+}
+
+func labels(t *rapid.T) []fleet.Label {
+	list := inOrder(several(t, func(t *rapid.T) fleet.Label {
+		return fleet.Label{Key: "example.com/" + word(t), Value: maybeWord(t)}
+	}), func(a, b fleet.Label) int { return cmp.Compare(a.Key, b.Key) })
+	return slices.CompactFunc(list, func(a, b fleet.Label) bool { return a.Key == b.Key })
 }
 
 func serviceName(t *rapid.T) fleet.ServiceName {

@@ -391,7 +391,11 @@ type Cluster struct {
 	// That its endpoints' addresses lie in; empty: any.
 	EndpointNetworks []*Prefix `protobuf:"bytes,8,rep,name=endpoint_networks,json=endpointNetworks,proto3" json:"endpoint_networks,omitempty"`
 	// Of the services it may serve; empty: any.
-	Namespaces    []string `protobuf:"bytes,9,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	Namespaces []string `protobuf:"bytes,9,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// Of its own object, sorted by key.
+	Labels []*Label `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty"`
+	// What keeps workloads away, sorted by key.
+	Taints        []*Taint `protobuf:"bytes,11,rep,name=taints,proto3" json:"taints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -489,6 +493,139 @@ func (x *Cluster) GetNamespaces() []string {
 	return nil
 }
 
+func (x *Cluster) GetLabels() []*Label {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Cluster) GetTaints() []*Taint {
+	if x != nil {
+		return x.Taints
+	}
+	return nil
+}
+
+// Label is a word that an operator hung on a cluster.
+type Label struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the label; no two of a cluster have the same.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Value; may be empty.
+	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Label) Reset() {
+	*x = Label{}
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Label) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Label) ProtoMessage() {}
+
+func (x *Label) ProtoReflect() protoreflect.Message {
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Label.ProtoReflect.Descriptor instead.
+func (*Label) Descriptor() ([]byte, []int) {
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Label) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Label) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// Taint keeps workloads away from a cluster.
+type Taint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the taint.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Value; may be empty.
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// NoSchedule or NoExecute.
+	Effect        string `protobuf:"bytes,3,opt,name=effect,proto3" json:"effect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Taint) Reset() {
+	*x = Taint{}
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Taint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Taint) ProtoMessage() {}
+
+func (x *Taint) ProtoReflect() protoreflect.Message {
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Taint.ProtoReflect.Descriptor instead.
+func (*Taint) Descriptor() ([]byte, []int) {
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Taint) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Taint) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Taint) GetEffect() string {
+	if x != nil {
+		return x.Effect
+	}
+	return ""
+}
+
 // Gateway is one front door of a cluster.
 type Gateway struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -506,7 +643,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[6]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +655,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[6]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +668,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{6}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Gateway) GetAddr() []byte {
@@ -581,7 +718,7 @@ type Backend struct {
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[7]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +730,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[7]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +743,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{7}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Backend) GetCluster() string {
@@ -661,7 +798,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[8]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +810,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[8]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +823,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{8}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Port) GetName() string {
@@ -738,7 +875,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[9]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +887,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[9]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +900,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{9}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Endpoint) GetAddr() []byte {
@@ -825,7 +962,7 @@ type RouteSet struct {
 
 func (x *RouteSet) Reset() {
 	*x = RouteSet{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[10]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +974,7 @@ func (x *RouteSet) String() string {
 func (*RouteSet) ProtoMessage() {}
 
 func (x *RouteSet) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[10]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +987,7 @@ func (x *RouteSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteSet.ProtoReflect.Descriptor instead.
 func (*RouteSet) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{10}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RouteSet) GetRoutes() []*Route {
@@ -895,7 +1032,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[11]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1044,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[11]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1057,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{11}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Route) GetHost() string {
@@ -982,7 +1119,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[12]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1131,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[12]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1144,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{12}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Target) GetService() *ServiceName {
@@ -1051,7 +1188,7 @@ type PolicyRule struct {
 
 func (x *PolicyRule) Reset() {
 	*x = PolicyRule{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[13]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1200,7 @@ func (x *PolicyRule) String() string {
 func (*PolicyRule) ProtoMessage() {}
 
 func (x *PolicyRule) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[13]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1213,7 @@ func (x *PolicyRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRule.ProtoReflect.Descriptor instead.
 func (*PolicyRule) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{13}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PolicyRule) GetPolicy() *Policy {
@@ -1106,7 +1243,7 @@ type PolicyTarget struct {
 
 func (x *PolicyTarget) Reset() {
 	*x = PolicyTarget{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[14]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1255,7 @@ func (x *PolicyTarget) String() string {
 func (*PolicyTarget) ProtoMessage() {}
 
 func (x *PolicyTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[14]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1268,7 @@ func (x *PolicyTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyTarget.ProtoReflect.Descriptor instead.
 func (*PolicyTarget) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{14}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PolicyTarget) GetNamespace() string {
@@ -1171,7 +1308,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[15]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1320,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[15]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1333,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{15}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Policy) GetStrategy() string {
@@ -1261,7 +1398,7 @@ type RegionWeight struct {
 
 func (x *RegionWeight) Reset() {
 	*x = RegionWeight{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[16]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1410,7 @@ func (x *RegionWeight) String() string {
 func (*RegionWeight) ProtoMessage() {}
 
 func (x *RegionWeight) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[16]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1423,7 @@ func (x *RegionWeight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionWeight.ProtoReflect.Descriptor instead.
 func (*RegionWeight) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{16}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RegionWeight) GetRegion() string {
@@ -1326,7 +1463,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[17]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1475,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[17]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1488,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{17}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Check) GetKind() string {
@@ -1426,7 +1563,7 @@ type Zone struct {
 
 func (x *Zone) Reset() {
 	*x = Zone{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[18]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1575,7 @@ func (x *Zone) String() string {
 func (*Zone) ProtoMessage() {}
 
 func (x *Zone) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[18]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1588,7 @@ func (x *Zone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Zone.ProtoReflect.Descriptor instead.
 func (*Zone) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{18}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Zone) GetName() string {
@@ -1516,7 +1653,7 @@ type Nameserver struct {
 
 func (x *Nameserver) Reset() {
 	*x = Nameserver{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[19]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1665,7 @@ func (x *Nameserver) String() string {
 func (*Nameserver) ProtoMessage() {}
 
 func (x *Nameserver) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[19]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1678,7 @@ func (x *Nameserver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nameserver.ProtoReflect.Descriptor instead.
 func (*Nameserver) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{19}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Nameserver) GetName() string {
@@ -1575,7 +1712,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[20]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1724,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[20]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1737,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{20}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Record) GetName() string {
@@ -1648,7 +1785,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[21]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1797,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[21]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1810,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{21}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Certificate) GetName() string {
@@ -1733,7 +1870,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[22]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +1882,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[22]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +1895,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{22}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Observation) GetFrom() *Vantage {
@@ -1852,7 +1989,7 @@ type LoadReport struct {
 
 func (x *LoadReport) Reset() {
 	*x = LoadReport{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[23]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +2001,7 @@ func (x *LoadReport) String() string {
 func (*LoadReport) ProtoMessage() {}
 
 func (x *LoadReport) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[23]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +2014,7 @@ func (x *LoadReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadReport.ProtoReflect.Descriptor instead.
 func (*LoadReport) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{23}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LoadReport) GetFrom() *Vantage {
@@ -1947,7 +2084,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[24]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2096,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[24]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2109,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{24}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Drain) GetScope() string {
@@ -2035,7 +2172,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[25]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2184,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[25]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2197,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{25}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -2085,7 +2222,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[26]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2234,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_api_fact_v1_nouns_proto_msgTypes[26]
+	mi := &file_api_fact_v1_nouns_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2247,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{26}
+	return file_api_fact_v1_nouns_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Problem) GetAbout() *Origin {
@@ -2163,7 +2300,7 @@ const file_api_fact_v1_nouns_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"0\n" +
 	"\x06Prefix\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x12\n" +
-	"\x04bits\x18\x02 \x01(\rR\x04bits\"\x93\x03\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\"\xf5\x03\n" +
 	"\aCluster\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x02at\x18\x02 \x01(\v2\x19.meridian.fact.v1.VantageR\x02at\x125\n" +
@@ -2175,7 +2312,17 @@ const file_api_fact_v1_nouns_proto_rawDesc = "" +
 	"\x11endpoint_networks\x18\b \x03(\v2\x18.meridian.fact.v1.PrefixR\x10endpointNetworks\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\t \x03(\tR\n" +
-	"namespaces\"k\n" +
+	"namespaces\x12/\n" +
+	"\x06labels\x18\n" +
+	" \x03(\v2\x17.meridian.fact.v1.LabelR\x06labels\x12/\n" +
+	"\x06taints\x18\v \x03(\v2\x17.meridian.fact.v1.TaintR\x06taints\"/\n" +
+	"\x05Label\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"G\n" +
+	"\x05Taint\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x16\n" +
+	"\x06effect\x18\x03 \x01(\tR\x06effect\"k\n" +
 	"\aGateway\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1d\n" +
@@ -2315,7 +2462,7 @@ func file_api_fact_v1_nouns_proto_rawDescGZIP() []byte {
 	return file_api_fact_v1_nouns_proto_rawDescData
 }
 
-var file_api_fact_v1_nouns_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_api_fact_v1_nouns_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_api_fact_v1_nouns_proto_goTypes = []any{
 	(*Place)(nil),                 // 0: meridian.fact.v1.Place
 	(*Vantage)(nil),               // 1: meridian.fact.v1.Vantage
@@ -2323,79 +2470,83 @@ var file_api_fact_v1_nouns_proto_goTypes = []any{
 	(*ServiceName)(nil),           // 3: meridian.fact.v1.ServiceName
 	(*Prefix)(nil),                // 4: meridian.fact.v1.Prefix
 	(*Cluster)(nil),               // 5: meridian.fact.v1.Cluster
-	(*Gateway)(nil),               // 6: meridian.fact.v1.Gateway
-	(*Backend)(nil),               // 7: meridian.fact.v1.Backend
-	(*Port)(nil),                  // 8: meridian.fact.v1.Port
-	(*Endpoint)(nil),              // 9: meridian.fact.v1.Endpoint
-	(*RouteSet)(nil),              // 10: meridian.fact.v1.RouteSet
-	(*Route)(nil),                 // 11: meridian.fact.v1.Route
-	(*Target)(nil),                // 12: meridian.fact.v1.Target
-	(*PolicyRule)(nil),            // 13: meridian.fact.v1.PolicyRule
-	(*PolicyTarget)(nil),          // 14: meridian.fact.v1.PolicyTarget
-	(*Policy)(nil),                // 15: meridian.fact.v1.Policy
-	(*RegionWeight)(nil),          // 16: meridian.fact.v1.RegionWeight
-	(*Check)(nil),                 // 17: meridian.fact.v1.Check
-	(*Zone)(nil),                  // 18: meridian.fact.v1.Zone
-	(*Nameserver)(nil),            // 19: meridian.fact.v1.Nameserver
-	(*Record)(nil),                // 20: meridian.fact.v1.Record
-	(*Certificate)(nil),           // 21: meridian.fact.v1.Certificate
-	(*Observation)(nil),           // 22: meridian.fact.v1.Observation
-	(*LoadReport)(nil),            // 23: meridian.fact.v1.LoadReport
-	(*Drain)(nil),                 // 24: meridian.fact.v1.Drain
-	(*Problems)(nil),              // 25: meridian.fact.v1.Problems
-	(*Problem)(nil),               // 26: meridian.fact.v1.Problem
-	nil,                           // 27: meridian.fact.v1.RouteSet.ClaimedEntry
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*Label)(nil),                 // 6: meridian.fact.v1.Label
+	(*Taint)(nil),                 // 7: meridian.fact.v1.Taint
+	(*Gateway)(nil),               // 8: meridian.fact.v1.Gateway
+	(*Backend)(nil),               // 9: meridian.fact.v1.Backend
+	(*Port)(nil),                  // 10: meridian.fact.v1.Port
+	(*Endpoint)(nil),              // 11: meridian.fact.v1.Endpoint
+	(*RouteSet)(nil),              // 12: meridian.fact.v1.RouteSet
+	(*Route)(nil),                 // 13: meridian.fact.v1.Route
+	(*Target)(nil),                // 14: meridian.fact.v1.Target
+	(*PolicyRule)(nil),            // 15: meridian.fact.v1.PolicyRule
+	(*PolicyTarget)(nil),          // 16: meridian.fact.v1.PolicyTarget
+	(*Policy)(nil),                // 17: meridian.fact.v1.Policy
+	(*RegionWeight)(nil),          // 18: meridian.fact.v1.RegionWeight
+	(*Check)(nil),                 // 19: meridian.fact.v1.Check
+	(*Zone)(nil),                  // 20: meridian.fact.v1.Zone
+	(*Nameserver)(nil),            // 21: meridian.fact.v1.Nameserver
+	(*Record)(nil),                // 22: meridian.fact.v1.Record
+	(*Certificate)(nil),           // 23: meridian.fact.v1.Certificate
+	(*Observation)(nil),           // 24: meridian.fact.v1.Observation
+	(*LoadReport)(nil),            // 25: meridian.fact.v1.LoadReport
+	(*Drain)(nil),                 // 26: meridian.fact.v1.Drain
+	(*Problems)(nil),              // 27: meridian.fact.v1.Problems
+	(*Problem)(nil),               // 28: meridian.fact.v1.Problem
+	nil,                           // 29: meridian.fact.v1.RouteSet.ClaimedEntry
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
 }
 var file_api_fact_v1_nouns_proto_depIdxs = []int32{
 	0,  // 0: meridian.fact.v1.Vantage.place:type_name -> meridian.fact.v1.Place
-	28, // 1: meridian.fact.v1.Origin.created:type_name -> google.protobuf.Timestamp
+	30, // 1: meridian.fact.v1.Origin.created:type_name -> google.protobuf.Timestamp
 	1,  // 2: meridian.fact.v1.Cluster.at:type_name -> meridian.fact.v1.Vantage
-	6,  // 3: meridian.fact.v1.Cluster.gateways:type_name -> meridian.fact.v1.Gateway
+	8,  // 3: meridian.fact.v1.Cluster.gateways:type_name -> meridian.fact.v1.Gateway
 	4,  // 4: meridian.fact.v1.Cluster.client_networks:type_name -> meridian.fact.v1.Prefix
 	2,  // 5: meridian.fact.v1.Cluster.origin:type_name -> meridian.fact.v1.Origin
 	4,  // 6: meridian.fact.v1.Cluster.endpoint_networks:type_name -> meridian.fact.v1.Prefix
-	3,  // 7: meridian.fact.v1.Backend.service:type_name -> meridian.fact.v1.ServiceName
-	8,  // 8: meridian.fact.v1.Backend.ports:type_name -> meridian.fact.v1.Port
-	2,  // 9: meridian.fact.v1.Backend.origin:type_name -> meridian.fact.v1.Origin
-	9,  // 10: meridian.fact.v1.Port.endpoints:type_name -> meridian.fact.v1.Endpoint
-	11, // 11: meridian.fact.v1.RouteSet.routes:type_name -> meridian.fact.v1.Route
-	2,  // 12: meridian.fact.v1.RouteSet.origin:type_name -> meridian.fact.v1.Origin
-	27, // 13: meridian.fact.v1.RouteSet.claimed:type_name -> meridian.fact.v1.RouteSet.ClaimedEntry
-	12, // 14: meridian.fact.v1.Route.to:type_name -> meridian.fact.v1.Target
-	2,  // 15: meridian.fact.v1.Route.origin:type_name -> meridian.fact.v1.Origin
-	3,  // 16: meridian.fact.v1.Target.service:type_name -> meridian.fact.v1.ServiceName
-	15, // 17: meridian.fact.v1.PolicyRule.policy:type_name -> meridian.fact.v1.Policy
-	14, // 18: meridian.fact.v1.PolicyRule.targets:type_name -> meridian.fact.v1.PolicyTarget
-	16, // 19: meridian.fact.v1.Policy.weights:type_name -> meridian.fact.v1.RegionWeight
-	29, // 20: meridian.fact.v1.Policy.ttl:type_name -> google.protobuf.Duration
-	17, // 21: meridian.fact.v1.Policy.check:type_name -> meridian.fact.v1.Check
-	2,  // 22: meridian.fact.v1.Policy.origin:type_name -> meridian.fact.v1.Origin
-	29, // 23: meridian.fact.v1.Check.interval:type_name -> google.protobuf.Duration
-	29, // 24: meridian.fact.v1.Check.timeout:type_name -> google.protobuf.Duration
-	19, // 25: meridian.fact.v1.Zone.nameservers:type_name -> meridian.fact.v1.Nameserver
-	29, // 26: meridian.fact.v1.Zone.ttl:type_name -> google.protobuf.Duration
-	29, // 27: meridian.fact.v1.Zone.negative_ttl:type_name -> google.protobuf.Duration
-	20, // 28: meridian.fact.v1.Zone.records:type_name -> meridian.fact.v1.Record
-	2,  // 29: meridian.fact.v1.Zone.origin:type_name -> meridian.fact.v1.Origin
-	29, // 30: meridian.fact.v1.Record.ttl:type_name -> google.protobuf.Duration
-	2,  // 31: meridian.fact.v1.Certificate.origin:type_name -> meridian.fact.v1.Origin
-	1,  // 32: meridian.fact.v1.Observation.from:type_name -> meridian.fact.v1.Vantage
-	29, // 33: meridian.fact.v1.Observation.since_ago:type_name -> google.protobuf.Duration
-	29, // 34: meridian.fact.v1.Observation.rtt:type_name -> google.protobuf.Duration
-	29, // 35: meridian.fact.v1.Observation.at_ago:type_name -> google.protobuf.Duration
-	1,  // 36: meridian.fact.v1.LoadReport.from:type_name -> meridian.fact.v1.Vantage
-	3,  // 37: meridian.fact.v1.LoadReport.service:type_name -> meridian.fact.v1.ServiceName
-	28, // 38: meridian.fact.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	26, // 39: meridian.fact.v1.Problems.problems:type_name -> meridian.fact.v1.Problem
-	2,  // 40: meridian.fact.v1.Problem.about:type_name -> meridian.fact.v1.Origin
-	28, // 41: meridian.fact.v1.RouteSet.ClaimedEntry.value:type_name -> google.protobuf.Timestamp
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	6,  // 7: meridian.fact.v1.Cluster.labels:type_name -> meridian.fact.v1.Label
+	7,  // 8: meridian.fact.v1.Cluster.taints:type_name -> meridian.fact.v1.Taint
+	3,  // 9: meridian.fact.v1.Backend.service:type_name -> meridian.fact.v1.ServiceName
+	10, // 10: meridian.fact.v1.Backend.ports:type_name -> meridian.fact.v1.Port
+	2,  // 11: meridian.fact.v1.Backend.origin:type_name -> meridian.fact.v1.Origin
+	11, // 12: meridian.fact.v1.Port.endpoints:type_name -> meridian.fact.v1.Endpoint
+	13, // 13: meridian.fact.v1.RouteSet.routes:type_name -> meridian.fact.v1.Route
+	2,  // 14: meridian.fact.v1.RouteSet.origin:type_name -> meridian.fact.v1.Origin
+	29, // 15: meridian.fact.v1.RouteSet.claimed:type_name -> meridian.fact.v1.RouteSet.ClaimedEntry
+	14, // 16: meridian.fact.v1.Route.to:type_name -> meridian.fact.v1.Target
+	2,  // 17: meridian.fact.v1.Route.origin:type_name -> meridian.fact.v1.Origin
+	3,  // 18: meridian.fact.v1.Target.service:type_name -> meridian.fact.v1.ServiceName
+	17, // 19: meridian.fact.v1.PolicyRule.policy:type_name -> meridian.fact.v1.Policy
+	16, // 20: meridian.fact.v1.PolicyRule.targets:type_name -> meridian.fact.v1.PolicyTarget
+	18, // 21: meridian.fact.v1.Policy.weights:type_name -> meridian.fact.v1.RegionWeight
+	31, // 22: meridian.fact.v1.Policy.ttl:type_name -> google.protobuf.Duration
+	19, // 23: meridian.fact.v1.Policy.check:type_name -> meridian.fact.v1.Check
+	2,  // 24: meridian.fact.v1.Policy.origin:type_name -> meridian.fact.v1.Origin
+	31, // 25: meridian.fact.v1.Check.interval:type_name -> google.protobuf.Duration
+	31, // 26: meridian.fact.v1.Check.timeout:type_name -> google.protobuf.Duration
+	21, // 27: meridian.fact.v1.Zone.nameservers:type_name -> meridian.fact.v1.Nameserver
+	31, // 28: meridian.fact.v1.Zone.ttl:type_name -> google.protobuf.Duration
+	31, // 29: meridian.fact.v1.Zone.negative_ttl:type_name -> google.protobuf.Duration
+	22, // 30: meridian.fact.v1.Zone.records:type_name -> meridian.fact.v1.Record
+	2,  // 31: meridian.fact.v1.Zone.origin:type_name -> meridian.fact.v1.Origin
+	31, // 32: meridian.fact.v1.Record.ttl:type_name -> google.protobuf.Duration
+	2,  // 33: meridian.fact.v1.Certificate.origin:type_name -> meridian.fact.v1.Origin
+	1,  // 34: meridian.fact.v1.Observation.from:type_name -> meridian.fact.v1.Vantage
+	31, // 35: meridian.fact.v1.Observation.since_ago:type_name -> google.protobuf.Duration
+	31, // 36: meridian.fact.v1.Observation.rtt:type_name -> google.protobuf.Duration
+	31, // 37: meridian.fact.v1.Observation.at_ago:type_name -> google.protobuf.Duration
+	1,  // 38: meridian.fact.v1.LoadReport.from:type_name -> meridian.fact.v1.Vantage
+	3,  // 39: meridian.fact.v1.LoadReport.service:type_name -> meridian.fact.v1.ServiceName
+	30, // 40: meridian.fact.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	28, // 41: meridian.fact.v1.Problems.problems:type_name -> meridian.fact.v1.Problem
+	2,  // 42: meridian.fact.v1.Problem.about:type_name -> meridian.fact.v1.Origin
+	30, // 43: meridian.fact.v1.RouteSet.ClaimedEntry.value:type_name -> google.protobuf.Timestamp
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_api_fact_v1_nouns_proto_init() }
@@ -2409,7 +2560,7 @@ func file_api_fact_v1_nouns_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_fact_v1_nouns_proto_rawDesc), len(file_api_fact_v1_nouns_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
