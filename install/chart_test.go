@@ -60,7 +60,7 @@ func TestManifestsAreTheChart(t *testing.T) {
 // The chart carries the CRDs as they were generated.
 func TestChartCarriesTheCRDs(t *testing.T) {
 	files, err := filepath.Glob("../deploy/crds/*.yaml")
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 5 {
 		t.Fatal(files, err)
 	}
 	for _, f := range files {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -82,11 +83,11 @@ func (k *check) again() string {
 
 // crds looks whether the kinds are those that this program knows.
 func (k *check) crds(ctx context.Context) error {
-	ours, err := Render(k.Namespace, map[string]any{"region": "any"})
+	objects, err := Render(k.Namespace, map[string]any{"region": "any"})
 	if err != nil {
 		return err
 	}
-	for _, o := range ours {
+	for _, o := range objects {
 		if o.GetKind() != "CustomResourceDefinition" {
 			continue
 		}
@@ -138,9 +139,15 @@ func within(want, have any) bool {
 	return fmt.Sprint(want) == fmt.Sprint(have)
 }
 
+// ours are the kinds that people write, by resource.
+var ours = map[string]string{
+	"clusters": v1alpha1.KindCluster, "federatedobjects": v1alpha1.KindFederatedObject, "placements": v1alpha1.KindPlacement,
+	"trafficpolicies": v1alpha1.KindTrafficPolicy, "zones": v1alpha1.KindZone,
+}
+
 // objects looks at what Meridian says of the objects that people wrote.
 func (k *check) objects(ctx context.Context) error {
-	for resource, kind := range map[string]string{"clusters": v1alpha1.KindCluster, "trafficpolicies": v1alpha1.KindTrafficPolicy, "zones": v1alpha1.KindZone} {
+	for resource, kind := range ours {
 		list, err := k.host.dynamic.Resource(v1alpha1.SchemeGroupVersion.WithResource(resource)).List(ctx, metav1.ListOptions{})
 		if apierrors.IsNotFound(err) {
 			continue // its CRD is missing, which is said already
@@ -176,12 +183,12 @@ func (k *check) conditions(o *unstructured.Unstructured, kind string) {
 			continue
 		}
 		of, status := text(m, "type"), text(m, "status")
-		if of == v1alpha1.ConditionAccepted {
-			accepted = status
+		if of == v1alpha1.ConditionAccepted || of == v1alpha1.ConditionPlaced {
+			accepted = cmp.Or(accepted, status)
 		}
-		if status == "False" {
+		if (status == "False") != (of == v1alpha1.ConditionConflict) && status != "Unknown" {
 			faults++
-			k.report.add(Fault, about, fmt.Sprintf("%s is False (%s): %s", of, text(m, "reason"), text(m, "message")), fmt.Sprintf("kubectl --context %s describe %s.%s %s", k.host.Name, plural(kind), v1alpha1.Group, flags(o)))
+			k.report.add(Fault, about, fmt.Sprintf("%s is %s (%s): %s", of, status, text(m, "reason"), text(m, "message")), fmt.Sprintf("kubectl --context %s describe %s.%s %s", k.host.Name, plural(kind), v1alpha1.Group, flags(o)))
 		}
 	}
 	if health, _, _ := unstructured.NestedString(o.Object, "status", "health"); health == v1alpha1.HealthStale {
@@ -211,7 +218,12 @@ func text(m map[string]any, key string) string {
 }
 
 func plural(kind string) string {
-	return map[string]string{v1alpha1.KindCluster: "clusters", v1alpha1.KindTrafficPolicy: "trafficpolicies", v1alpha1.KindZone: "zones"}[kind]
+	for resource, k := range ours {
+		if k == kind {
+			return resource
+		}
+	}
+	return strings.ToLower(kind)
 }
 
 // flags name an object on kubectl's command line.

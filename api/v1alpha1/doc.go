@@ -1,4 +1,4 @@
-// Package v1alpha1 holds Meridian's own Kubernetes kinds: Cluster, TrafficPolicy and Zone, each with the Parse that makes a fleet value of it.
+// Package v1alpha1 holds Meridian's own Kubernetes kinds: Cluster, TrafficPolicy, Zone, FederatedObject and Placement, each with the Parse that makes an inner value of it.
 //
 // Parse is the door: what it returns cannot be wrong, and every default is
 // filled in. It returns nil when the object says nothing usable; then what was

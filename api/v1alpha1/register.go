@@ -14,9 +14,11 @@ const (
 
 // The kinds.
 const (
-	KindCluster       = "Cluster"
-	KindTrafficPolicy = "TrafficPolicy"
-	KindZone          = "Zone"
+	KindCluster         = "Cluster"
+	KindFederatedObject = "FederatedObject"
+	KindPlacement       = "Placement"
+	KindTrafficPolicy   = "TrafficPolicy"
+	KindZone            = "Zone"
 )
 
 // SchemeGroupVersion is the group and version of every kind here.
@@ -30,7 +32,8 @@ func Resource(plural string) schema.GroupResource {
 // AddToScheme teaches a scheme the kinds.
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(SchemeGroupVersion,
-		&Cluster{}, &ClusterList{}, &TrafficPolicy{}, &TrafficPolicyList{}, &Zone{}, &ZoneList{})
+		&Cluster{}, &ClusterList{}, &TrafficPolicy{}, &TrafficPolicyList{}, &Zone{}, &ZoneList{},
+		&FederatedObject{}, &FederatedObjectList{}, &Placement{}, &PlacementList{})
 	metav1.AddToGroupVersion(s, SchemeGroupVersion)
 	return nil
 }

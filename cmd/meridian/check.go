@@ -19,7 +19,7 @@ func newCheck(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Say what is wrong with an installation, and what helps", GroupID: "install", Args: cobra.NoArgs,
 		Long: `check looks at the host cluster: CRDs, daemons and gateways, addresses of Services, certificates,
-and what the daemons say of Clusters, TrafficPolicies and Zones. It exits with 1 when something is wrong.`,
+and what the daemons say of Clusters, TrafficPolicies, Zones, FederatedObjects and Placements. It exits with 1 when something is wrong.`,
 		Example: `  meridian check
   meridian check --context eu --delegation -o json`,
 		RunE: func(c *cobra.Command, _ []string) error {
