@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/meridian-lb/meridian/api/field"
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/placement"
@@ -68,7 +70,8 @@ func named(f *field.Faults, namespace, name string) {
 	if err := field.Label(namespace); err != nil {
 		f.Add("metadata.namespace", "%v", err)
 	}
-	if err := field.Subdomain(name); err != nil {
-		f.Add("metadata.name", "%v", err)
+	// Kubernetes lets the labels of objects' names be longer than those of DNS.
+	if len(name) > maxObjectName || len(validation.IsDNS1123Subdomain(name)) > 0 {
+		f.Add("metadata.name", "%s is no name of an object; use up to %d lower-case letters, digits, '-' and '.'", field.Quote(name), maxObjectName)
 	}
 }
