@@ -99,6 +99,7 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 
 	run("0 created, 0 changed, 4 as they were", "join", "us-1", "--context", "us", "--host-context", "eu")
 	run("leads to the member us-1, not to us-2", "unjoin", "us-2", "--context", "us", "--host-context", "eu")
+	federatesThereAndBack(t, run)
 
 	out, err := meridian(t, "check", "--context", "eu", "-o", "json", "--kubeconfig", kubeconfig)
 	if err == nil || !strings.Contains(err.Error(), "wrong with the installation in eu") {

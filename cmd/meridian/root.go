@@ -50,12 +50,14 @@ explains where one client's request goes and why, and drains regions and cluster
 	root.AddGroup(
 		&cobra.Group{ID: "look", Title: "Look:"},
 		&cobra.Group{ID: "steer", Title: "Steer:"},
+		&cobra.Group{ID: "place", Title: "Place workloads:"},
 		&cobra.Group{ID: "install", Title: "Install:"},
 		&cobra.Group{ID: "trust", Title: "Trust:"},
 		&cobra.Group{ID: "try", Title: "Try:"})
 	root.AddCommand(
 		newGet(o), newExplain(o), newWatch(o),
 		newDrain(o), newUndrain(o),
+		newFederate(o), newUnfederate(o),
 		newInit(o), newJoin(o), newUnjoin(o), newUninstall(o), newCheck(o),
 		newCerts(o), newDemo(), newVersion(o))
 	return root
