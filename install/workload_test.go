@@ -144,6 +144,46 @@ func TestWorkloadsAtTheAPIServer(t *testing.T) {
 	}
 	t.Run("columns", func(t *testing.T) { columns(t, host) })
 	t.Run("defaults", func(t *testing.T) { defaults(t, host) })
+	t.Run("the largest", func(t *testing.T) { largest(t, host) })
+}
+
+// largest writes the largest template that Parse takes, and the largest status beside
+// it: an API server has to store both.
+func largest(t *testing.T, host *Reach) {
+	template := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "large"}, "data": map[string]any{"a": ""}}
+	raw, err := json.Marshal(template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template["data"] = map[string]any{"a": strings.Repeat("x", v1alpha1.MaxTemplate-len(raw)-len(`,"namespace":"default"`))}
+	o := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"template": template}}}
+	o.SetGroupVersionKind(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindFederatedObject))
+	o.SetNamespace("default")
+	o.SetName("configmap-large")
+	client := host.dynamic.Resource(v1alpha1.SchemeGroupVersion.WithResource("federatedobjects")).Namespace("default")
+	got, err := client.Create(t.Context(), o, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed(t, got, "the largest template", "")
+	now := metav1.Now()
+	status := v1alpha1.WorkloadStatus{Desired: 1 << 40, Ready: 1 << 40, InClusters: "1024/1024"}
+	for i := range 1024 {
+		status.Clusters = append(status.Clusters, v1alpha1.ClusterWorkload{
+			Cluster: fmt.Sprintf("%s-%04d", strings.Repeat("c", 58), i), AppliedGeneration: 1000, Desired: 1_000_000, Ready: 1_000_000, Unschedulable: 1_000_000,
+			State: v1alpha1.WorkloadUnreachable, Reason: "NoAnswer", Message: strings.Repeat("m", v1alpha1.MaxWorkloadMessage), Time: &now,
+		})
+	}
+	if err := status.Remember(map[string]string{"l": strings.Repeat("l", v1alpha1.MaxMemory-len(`{"l":""}`))}); err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(map[string]any{"status": status})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Patch(t.Context(), o.GetName(), types.MergePatchType, body, metav1.PatchOptions{}, "status"); err != nil {
+		t.Errorf("a status of %d bytes beside a template of %d: %v", len(body), v1alpha1.MaxTemplate, err)
+	}
 }
 
 // parsed looks what Parse says of an object as an API server gives it back.
@@ -175,14 +215,13 @@ func written(t *testing.T, host *Reach) *unstructured.Unstructured {
 		t.Fatal(err)
 	}
 	client := host.dynamic.Resource(v1alpha1.SchemeGroupVersion.WithResource("federatedobjects")).Namespace("default")
-	o, err := client.Apply(t.Context(), "deployment-web", objects[0], metav1.ApplyOptions{FieldManager: "test"})
-	if err != nil {
+	if _, err := client.Apply(t.Context(), "deployment-web", objects[0], metav1.ApplyOptions{FieldManager: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	status := `{"status":{"desired":7,"ready":5,"unschedulable":1,"inClusters":"2/3","memory":{"a":{"b":[1,null]}},
 "clusters":[{"cluster":"eu-1","appliedGeneration":1,"desired":7,"ready":5,"unschedulable":1,"state":"Applied","reason":"Applied","message":"as it is wanted","time":"2026-01-01T00:00:00Z"}],
 "conditions":[{"type":"Placed","status":"True","reason":"Placed","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`
-	o, err = client.Patch(t.Context(), "deployment-web", types.MergePatchType, []byte(status), metav1.PatchOptions{}, "status")
+	o, err := client.Patch(t.Context(), "deployment-web", types.MergePatchType, []byte(status), metav1.PatchOptions{}, "status")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 // MaxTemplate is how many bytes of JSON a template may have. An API server stores
 // one and a half million bytes, and the status has to fit beside it.
-const MaxTemplate = 1 << 20
+const MaxTemplate = 768 << 10
 
 // serverSet are the fields of metadata that a server fills in, and what they do in a
 // template. Owners lie in one cluster, and the garbage collectors of all others would

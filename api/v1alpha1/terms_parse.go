@@ -14,7 +14,7 @@ import (
 
 const (
 	maxClusters     = 1024
-	maxReplicas     = 1_000_000
+	maxReplicas     = 1_000_000 // the largest weight too
 	maxRequirements = 32
 	maxValues       = 64
 )
@@ -126,7 +126,7 @@ func (s *Spread) parse(f *field.Faults, path string) placement.Spread {
 	out := placement.Spread{
 		Rebalance: s.Rebalance,
 		Grace:     s.Grace.length(f, path+".grace", placement.DefaultGrace, 10*time.Second, 168*time.Hour),
-		Budget:    amount(f, path+".budget", s.Budget, 0, 1, maxReplicas),
+		Budget:    amount(f, path+".budget", s.Budget, 0, 1),
 		Limits:    limits(f, path+".limits", s.Limits),
 	}
 	if s.Mode != "" {
@@ -153,9 +153,9 @@ func limits(f *field.Faults, path string, given []Limit) map[string]placement.Li
 			f.Add(path+".cluster", "%s is named twice; remove one of them", field.Quote(l.Cluster))
 		}
 		one := placement.Limit{
-			Weight: amount(f, path+".weight", l.Weight, 1, 0, maxWeight),
-			Min:    amount(f, path+".min", l.Min, 0, 0, maxReplicas),
-			Max:    amount(f, path+".max", l.Max, -1, 0, maxReplicas),
+			Weight: amount(f, path+".weight", l.Weight, 1, 0),
+			Min:    amount(f, path+".min", l.Min, 0, 0),
+			Max:    amount(f, path+".max", l.Max, -1, 0),
 		}
 		if one.Max >= 0 && one.Min > one.Max {
 			f.Add(path+".min", "%d is above the max of %d; lower it, or raise the max", one.Min, one.Max)
@@ -174,13 +174,13 @@ func anybody(limits map[string]placement.Limit) bool {
 	return false
 }
 
-// amount is count for larger numbers.
-func amount(f *field.Faults, path string, n *int64, def, least, most int64) int64 {
+// amount is count for numbers of replicas and weights.
+func amount(f *field.Faults, path string, n *int64, def, least int64) int64 {
 	switch {
 	case n == nil:
 		return def
-	case *n < least || *n > most:
-		f.Add(path, "%d lies outside %d to %d; write a number in between", *n, least, most)
+	case *n < least || *n > maxReplicas:
+		f.Add(path, "%d lies outside %d to %d; write a number in between", *n, least, maxReplicas)
 		return def
 	}
 	return *n

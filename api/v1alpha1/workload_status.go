@@ -68,7 +68,7 @@ type ClusterWorkload struct {
 	Reason string `json:"reason,omitempty"`
 	// Message says why and what helps.
 	// +optional
-	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:MaxLength=256
 	Message string `json:"message,omitempty"`
 	// Time since which the state is what it is.
 	// +optional
@@ -100,11 +100,11 @@ const (
 	ConditionConflict = "Conflict"
 )
 
-// Bounds of a status, so that object and status together stay below what an API
-// server stores.
+// Bounds of a status, so that the largest template and a status over 1,024 clusters
+// together stay below what an API server stores.
 const (
-	MaxWorkloadMessage = 512       // characters of ClusterWorkload.Message
-	MaxMemory          = 128 << 10 // bytes of WorkloadStatus.Memory
+	MaxWorkloadMessage = 256      // characters of ClusterWorkload.Message
+	MaxMemory          = 64 << 10 // bytes of WorkloadStatus.Memory
 )
 
 // Remember keeps what a planner learned. What is too large is not kept.

@@ -163,7 +163,7 @@ func TestWorkloadIsBounded(t *testing.T) {
 	o := workload(t, webTemplate)
 	o.Spec.Template.Raw = []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"a":"` + strings.Repeat("x", 1_400_000) + `"}}`)
 	got, problems := o.Parse(me)
-	checkSaid(t, problems, "spec.template: at most 1048576 are taken")
+	checkSaid(t, problems, "spec.template: at most 786432 are taken")
 	if got != nil {
 		t.Error("taken")
 	}
