@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,8 +21,9 @@ import (
 	"github.com/meridian-lb/meridian/internal/lab/cluster"
 )
 
-// workloadHost is an API server that serves our kinds, and nothing else runs in it.
-func workloadHost(t *testing.T) *Reach {
+// workloadHost is an API server that serves our kinds, and nothing else runs in it;
+// asked runs kubectl there.
+func workloadHost(t *testing.T) (host *Reach, asked func(args ...string) string) {
 	t.Helper()
 	programs := lab.Kube(t)
 	group := lab.NewGroup(context.WithoutCancel(t.Context()))
@@ -32,7 +36,7 @@ func workloadHost(t *testing.T) *Reach {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := reach(t, c)
+	host = reach(t, c)
 	objects, err := Render(Namespace, map[string]any{"region": "any"})
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +45,20 @@ func workloadHost(t *testing.T) *Reach {
 	if _, err := host.Apply(t.Context(), objects, Progress{}); err != nil {
 		t.Fatal(err)
 	}
-	return host
+	home := t.TempDir()
+	kubeconfig := filepath.Join(home, "kubeconfig")
+	if err := os.WriteFile(kubeconfig, c.Kubeconfig(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return host, func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), programs.Kubectl, append([]string{"--kubeconfig", kubeconfig, "--cache-dir", home}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("kubectl %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
 }
 
 const aTemplate = "template: {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3}}"
@@ -102,7 +119,7 @@ var workloadDocs = []struct{ spec, refused, fault string }{
 // The API server says in words that a person understands what is wrong; what its
 // schema cannot express is refused by Parse; what is good is taken by both.
 func TestWorkloadsAtTheAPIServer(t *testing.T) {
-	host := workloadHost(t)
+	host, asked := workloadHost(t)
 	ctx := t.Context()
 	client := host.dynamic.Resource(v1alpha1.SchemeGroupVersion.WithResource("federatedobjects")).Namespace("default")
 	for _, c := range workloadDocs {
@@ -144,7 +161,31 @@ func TestWorkloadsAtTheAPIServer(t *testing.T) {
 	}
 	t.Run("columns", func(t *testing.T) { columns(t, host) })
 	t.Run("defaults", func(t *testing.T) { defaults(t, host) })
+	t.Run("kubectl", func(t *testing.T) { explained(t, asked) })
 	t.Run("the largest", func(t *testing.T) { largest(t, host) })
+}
+
+// explained is what kubectl tells a person.
+func explained(t *testing.T, asked func(args ...string) string) {
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"by weight (divide), by the room that clusters have (free)", []string{"explain", "federatedobject.spec.spread"}},
+		{"without status and without what servers set", []string{"explain", "federatedobject.spec.template"}},
+		{"FederatedObject is one object of any kind that is to be in many clusters", []string{"explain", "fo"}},
+		{"as a JSON pointer (RFC 6901)", []string{"explain", "federatedobject.spec.overrides.patch"}},
+		{"NoSchedule sends nothing new there", []string{"explain", "cluster.spec.taints.effect"}},
+		{"Of several Placements", []string{"explain", "placement"}},
+		{"deployment-web", []string{"get", "meridian", "-A"}},
+	} {
+		// kubectl breaks lines as it likes.
+		out := strings.Join(strings.Fields(asked(c.args...)), " ")
+		if !strings.Contains(out, c.want) {
+			t.Errorf("kubectl %v: no %q in\n%s", c.args, c.want, out)
+		}
+	}
+	t.Log("\n" + asked("get", "fo", "-o", "wide"))
 }
 
 // largest writes the largest template that Parse takes, and the largest status beside
