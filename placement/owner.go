@@ -1,0 +1,54 @@
+package placement
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Manager is the field manager under which Meridian applies what it places.
+const Manager = "meridian"
+
+// What Meridian writes on objects that it places. The label finds them; the
+// annotations say whose they are. They are apart from app.kubernetes.io/managed-by,
+// which belongs to the author.
+const (
+	ownPrefix = "meridian.dev/"
+	// LabelPlaced is "true" on every object that was placed.
+	LabelPlaced = ownPrefix + "placed"
+	// AnnotationPlacedBy holds the UID of the host cluster's object that asked for it.
+	// No two are equal in the world, so two installations that place into one cluster see
+	// what is the other's and do not fight over it.
+	AnnotationPlacedBy = ownPrefix + "placed-by"
+	// AnnotationPlacedFrom names that object, for people.
+	AnnotationPlacedFrom = ownPrefix + "placed-from"
+)
+
+// Owner is the host cluster's object for whose sake an object is in a member.
+type Owner struct {
+	UID                   types.UID
+	Kind, Namespace, Name string
+}
+
+func (o Owner) from() string {
+	if o.Namespace == "" {
+		return o.Kind + " " + o.Name
+	}
+	return o.Kind + " " + o.Namespace + "/" + o.Name
+}
+
+// OwnerOf says by whom an object in a member was placed, as a UID and in words; false
+// when it was not placed. Somebody who removed the label or the annotation has taken
+// the object out of Meridian's hands.
+func OwnerOf(live *unstructured.Unstructured) (uid types.UID, from string, placed bool) {
+	uid = types.UID(textAt(live.Object, "metadata", "annotations", AnnotationPlacedBy))
+	from = textAt(live.Object, "metadata", "annotations", AnnotationPlacedFrom)
+	return uid, from, uid != "" && textAt(live.Object, "metadata", "labels", LabelPlaced) == "true"
+}
+
+// mark writes the owner on an object that is nobody else's; false when its labels
+// or annotations are no maps.
+func (o Owner) mark(object map[string]any) bool {
+	return put(object, "true", "metadata", "labels", LabelPlaced) &&
+		put(object, string(o.UID), "metadata", "annotations", AnnotationPlacedBy) &&
+		put(object, o.from(), "metadata", "annotations", AnnotationPlacedFrom)
+}
