@@ -42,23 +42,33 @@ func served(t testing.TB, desired *unstructured.Unstructured) *unstructured.Unst
 	return live
 }
 
+// shared are the lists that others may add to, and by what their items are told apart, as the
+// API says it (x-kubernetes-list-map-keys).
+var shared = map[string][]string{
+	"spec.ports":                                     {"port", "protocol"},
+	"spec.template.spec.imagePullSecrets":            {"name"},
+	"spec.template.spec.hostAliases":                 {"ip"},
+	"spec.template.spec.topologySpreadConstraints":   {"topologyKey", "whenUnsatisfiable"},
+	"spec.template.spec.initContainers":              {"name"},
+	"spec.template.spec.containers":                  {"name"},
+	"spec.template.spec.volumes":                     {"name"},
+	"spec.template.spec.containers.ports":            {"containerPort", "protocol"},
+	"spec.template.spec.containers.env":              {"name"},
+	"spec.template.spec.containers.volumeMounts":     {"mountPath"},
+	"spec.jobTemplate.spec.template.spec.containers": {"name"},
+}
+
 // crowd adds what is somebody else's wherever it can be: fields to every map, and items to
 // every list by name.
 func crowd(v any, path ...string) {
-	field := ""
-	if len(path) > 0 {
-		field = path[len(path)-1]
-	}
 	switch v := v.(type) {
 	case map[string]any:
 		for key := range maps.Clone(v) {
 			if list, ok := v[key].([]any); ok {
-				by := keysOf(mixed(path, key), key)
-				if _, named := index(list, by); named && len(list) > 0 {
+				if names := shared[dotted(mixed(path, key))]; names != nil {
 					foreign := map[string]any{}
-					for _, k := range by {
-						k, _, _ = strings.Cut(k, "=")
-						foreign[k] = "foreign"
+					for _, name := range names {
+						foreign[name] = "foreign"
 					}
 					v[key] = append([]any{foreign}, list...)
 				}
@@ -68,7 +78,7 @@ func crowd(v any, path ...string) {
 		v["foreign"] = "field"
 	case []any:
 		for i := range v {
-			crowd(v[i], mixed(path, fmt.Sprintf("[%d]", i), field)...)
+			crowd(v[i], path...)
 		}
 	}
 }
@@ -235,6 +245,47 @@ func TestDiffersNames(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestDiffersInNothing tells the nothing that API servers leave out from the nothing that
+// means something.
+func TestDiffersInNothing(t *testing.T) {
+	tests := []struct {
+		name, desired, live string
+		want                int
+	}{
+		{"zero values of Go's types", "{kind: Pod, spec: {hostNetwork: false, hostname: '', priority: 0, tolerations: [], affinity: {}, x: 0.0}}", "{kind: Pod, spec: {}}", 0},
+		{"null", "{kind: Pod, spec: null}", "{kind: Pod}", 0},
+		{"an empty label", "{kind: Pod, metadata: {labels: {a: ''}}}", "{kind: Pod, metadata: {labels: {}}}", 1},
+		{"an empty annotation", "{kind: Pod, metadata: {annotations: {a: ''}}}", "{kind: Pod, metadata: {}}", 1},
+		{"no labels", "{kind: Pod, metadata: {labels: {}}}", "{kind: Pod, metadata: {}}", 0},
+		{"an empty value of a node's label", "{kind: Pod, spec: {nodeSelector: {a: ''}}}", "{kind: Pod, spec: {nodeSelector: {}}}", 1},
+		{"an empty value that pods are selected by", "{kind: X, spec: {selector: {matchLabels: {a: ''}}}}", "{kind: X, spec: {selector: {matchLabels: {}}}}", 1},
+		{"a key without content", "{kind: ConfigMap, data: {a: ''}}", "{kind: ConfigMap, data: {}}", 1},
+		{"a limit of nothing", "{kind: X, spec: {resources: {limits: {a: 0}}}}", "{kind: X, spec: {resources: {limits: {}}}}", 1},
+		{"an empty volume", "{kind: Pod, spec: {volumes: [{name: a, emptyDir: {}}]}}", "{kind: Pod, spec: {volumes: [{name: a}]}}", 1},
+		{"anything of a kind of others", "{apiVersion: x.y/v1, kind: X, spec: {a: 0, b: '', c: false, d: {}, e: [], f: null}}", "{apiVersion: x.y/v1, kind: X, spec: {}}", 5},
+		{"labels of a kind of others", "{apiVersion: x.y/v1, kind: X, metadata: {labels: {}}}", "{apiVersion: x.y/v1, kind: X, metadata: {}}", 0},
+		{"amounts of a kind of others are texts", "{apiVersion: x.y/v1, kind: X, spec: {requests: {cpu: 1000m}}}", "{apiVersion: x.y/v1, kind: X, spec: {requests: {cpu: '1'}}}", 1},
+		{"lists of a kind of others are whole", "{apiVersion: x.y/v1, kind: X, spec: {env: [{name: a}]}}", "{apiVersion: x.y/v1, kind: X, spec: {env: [{name: a}, {name: b}]}}", 1},
+		{"another version", "{apiVersion: x.y/v1, kind: X}", "{apiVersion: x.y/v2, kind: X}", 1},
+		{"two of one name", "{kind: Pod, spec: {containers: [{name: a, image: b}, {name: a, image: c}]}}", "{kind: Pod, spec: {containers: [{name: a, image: b}, {name: a, image: d}]}}", 1},
+		{"a label's value is no amount", "{kind: Pod, metadata: {labels: {sizeLimit: '1'}}}", "{kind: Pod, metadata: {labels: {sizeLimit: '1.0'}}}", 1},
+		{"a variable's value is no amount", "{kind: Pod, spec: {containers: [{name: a, env: [{name: b, value: '1'}]}]}}", "{kind: Pod, spec: {containers: [{name: a, env: [{name: b, value: '1.0'}]}]}}", 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			read := func(text string) *unstructured.Unstructured {
+				if !strings.Contains(text, "apiVersion") {
+					text = strings.Replace(text, "{", "{apiVersion: v1, ", 1)
+				}
+				return object(t, []byte(text))
+			}
+			if got := Differs(read(tt.desired), read(tt.live)); len(got) != tt.want {
+				t.Errorf("got %v, want %d differences", got, tt.want)
+			}
+		})
 	}
 }
 
