@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -135,7 +135,7 @@ func metadataFaults(object *unstructured.Unstructured) []fault {
 	var out []fault
 	meta := mapAt(object.Object, "metadata")
 	name := textAt(meta, "name")
-	if bad := path.IsValidPathSegmentName(name); name != "" && (bad != nil || len(name) > 253) {
+	if bad := content.IsPathSegmentName(name); name != "" && (bad != nil || len(name) > 253) {
 		out = append(out, faultf(ReasonInvalid, "%.64q can be no object's name; write up to 253 letters, digits, dashes and dots", name))
 	}
 	switch {

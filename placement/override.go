@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -175,5 +174,5 @@ func checkLabel(key, value string) error {
 func meant(w Where, c Cluster) bool {
 	return (len(w.Clusters) == 0 || slices.Contains(w.Clusters, c.Name)) &&
 		(len(w.Regions) == 0 || slices.Contains(w.Regions, c.Region)) &&
-		(w.Labels == nil || w.Labels.Matches(labels.Set(c.Labels)))
+		(w.Labels == nil || w.Labels.Matches(c.Labels))
 }

@@ -44,7 +44,8 @@ func stories(t *testing.T, dir string, tell func(t *testing.T, files map[string]
 			}
 			got := tell(t, files)
 			if *update {
-				archive.Files = append(kept, txtar.File{Name: "out", Data: []byte(got)})
+				kept = append(kept, txtar.File{Name: "out", Data: []byte(got)})
+				archive.Files = kept
 				if err := os.WriteFile(name, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)
 				}
