@@ -120,6 +120,11 @@ func divisor(k int64) uint64 {
 
 func clamp(n, low, high int64) int64 { return max(low, min(n, high)) }
 
+// byTie compares two clusters by hash, then by name.
+func byTie(object, a, b string) int {
+	return cmp.Or(cmp.Compare(tie(a, object), tie(b, object)), cmp.Compare(a, b))
+}
+
 // tie orders clusters of equal claims differently for every object, so that small
 // objects do not all land on the first name. FNV-1a, then mixed, because names
 // that differ in one letter must not keep their order for all objects.
