@@ -34,6 +34,17 @@ type Lesson struct {
 	Raised   bool      `json:"raised,omitempty"` // Capacity is what free room promised, not what was seen to fit
 }
 
+// checked is a recollection that can be believed: status can be edited.
+func (r Recollection) checked() Recollection {
+	r.Ordered, r.Seen, r.Room = clamp(r.Ordered, 0, maxReplicas), clamp(r.Seen, 0, maxReplicas), clamp(r.Room, 0, maxReplicas)
+	if r.Lesson != nil {
+		l := *r.Lesson
+		l.Capacity, l.Free = clamp(l.Capacity, 0, maxReplicas), clamp(l.Free, 0, maxReplicas)
+		r.Lesson = &l
+	}
+	return r
+}
+
 const (
 	unschedulablePatience = time.Minute     // that pods may look for a node before their number is learned from
 	lessonTime            = 5 * time.Minute // that a first lesson holds; each further one twice as long
@@ -43,10 +54,7 @@ const (
 
 // span is how long a lesson holds at its n-th time.
 func span(tries int) time.Duration {
-	if tries > 4 {
-		return longestLesson
-	}
-	return min(lessonTime<<(tries-1), longestLesson)
+	return min(lessonTime<<clamp(int64(tries)-1, 0, 4), longestLesson)
 }
 
 // learn looks at the pods that find no node, given how many replicas are ordered
@@ -61,6 +69,7 @@ func learn(old *Lesson, s Sight, ordered int64, now time.Time) *Lesson {
 		return &Lesson{Capacity: fits, Free: max(0, s.Free), At: now, Until: now.Add(span(1)), Tries: 1}
 	}
 	l := *old
+	l.Capacity = max(l.Capacity, min(s.Ready, s.Desired)) // what is ready fits
 	holds := now.Before(l.Until)
 	switch {
 	case stuck && (!holds || l.Raised && fits < l.Capacity):

@@ -160,11 +160,14 @@ func TestMovesAreCalm(t *testing.T) {
 			c.room = rapid.Int64Range(0, most).Draw(t, "room")
 			w.towns = append(w.towns, c)
 			w.template.Spread.Limits[c.name] = Limit{Weight: rapid.SampledFrom([]int64{1, 1, 2, 5}).Draw(t, "weight"), Max: -1}
+			l := w.template.Spread.Limits[c.name]
 			if rapid.IntRange(0, 3).Draw(t, "min") == 0 {
-				l := w.template.Spread.Limits[c.name]
 				l.Min = rapid.Int64Range(0, most/4).Draw(t, "least")
-				w.template.Spread.Limits[c.name] = l
 			}
+			if rapid.IntRange(0, 3).Draw(t, "max") == 0 {
+				l.Max = rapid.Int64Range(0, most).Draw(t, "most")
+			}
+			w.template.Spread.Limits[c.name] = l
 		}
 		w.replicas = rapid.Int64Range(0, most).Draw(t, "replicas")
 		for range rapid.IntRange(0, 12).Draw(t, "events") {
@@ -242,7 +245,7 @@ func (w *world) settle(t *rapid.T) {
 		switch {
 		case !c.silent.IsZero():
 		case c.stand == StandOpen:
-			room += c.room
+			room += min(c.room, bound(w.template.Spread.LimitOf(c.name).Max))
 		default: // what it has kept
 			room += int64(len(c.pods))
 			if c.stand != StandClosed && len(c.pods) == 0 && c.present {

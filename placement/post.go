@@ -22,6 +22,16 @@ type Sight struct {
 	Scaled bool  // an autoscaler there owns the replicas
 }
 
+// checked is a sight that can be believed: members say what they like.
+func (s Sight) checked() Sight {
+	if !s.Present {
+		s.Desired, s.Ready, s.Unschedulable = 0, 0, 0
+	}
+	s.Desired, s.Ready = clamp(s.Desired, 0, maxReplicas), clamp(s.Ready, 0, maxReplicas)
+	s.Unschedulable, s.Free = clamp(s.Unschedulable, 0, maxReplicas), clamp(s.Free, -1, maxReplicas)
+	return s
+}
+
 // post is one cluster during a step.
 type post struct {
 	Choice
@@ -56,11 +66,7 @@ func posts(choices []Choice, sights []Sight, m Memory, grace time.Duration, now 
 		p, ok := byName[name]
 		if !ok {
 			p = &post{Choice: Choice{Cluster: name, Stand: StandOutside, Why: "it is no cluster of the fleet any more"},
-				Sight: Sight{Cluster: name, Silent: now, Free: -1}, Recollection: m.Clusters[name]}
-			if l := p.Lesson; l != nil {
-				own := *l
-				p.Lesson = &own
-			}
+				Sight: Sight{Cluster: name, Silent: now, Free: -1}, Recollection: m.Clusters[name].checked()}
 			byName[name] = p
 		}
 		return p
@@ -75,10 +81,7 @@ func posts(choices []Choice, sights []Sight, m Memory, grace time.Duration, now 
 	for _, s := range sights {
 		p := at(s.Cluster)
 		_, met := m.Clusters[s.Cluster]
-		p.Sight = s
-		if !s.Present {
-			p.Desired, p.Ready, p.Unschedulable = 0, 0, 0
-		}
+		p.Sight = s.checked()
 		if !met {
 			p.Ordered, p.Seen = p.Desired, p.Desired
 		}

@@ -153,13 +153,13 @@ func (w *world) counted() (n int64) {
 
 func (w *world) obey(c *town, o Order) {
 	before := w.counted()
-	switch {
-	case o.Act == ActRemove:
+	switch o.Act {
+	case ActRemove:
 		if c.present && c.spec > 0 && w.template.Spread.Mode != ModeDuplicate {
 			w.t.Errorf("%v: removed from %s with %d replicas", w.at(), c.name, c.spec)
 		}
 		c.present, c.spec = false, 0
-	case o.Act == ActApply:
+	case ActApply:
 		c.present, c.spec = true, o.Replicas
 	}
 	c.fit(w.clock())
