@@ -71,9 +71,10 @@ func drawSeats(t *rapid.T, most int64) []Seat {
 	}
 	seats := make([]Seat, rapid.IntRange(0, 8).Draw(t, "clusters"))
 	for i := range seats {
+		weight := rapid.OneOf(rapid.SampledFrom([]int64{0, 1, 1, 2, 3, 7, 100, maxReplicas}), rapid.Int64Range(1, 60))
 		seats[i] = Seat{
 			Cluster:  fmt.Sprintf("c%d", i),
-			Limit:    Limit{Weight: rapid.SampledFrom([]int64{0, 1, 1, 1, 2, 3, 7, 100, maxReplicas}).Draw(t, "weight"), Min: number("min", 0), Max: number("max", -1)},
+			Limit:    Limit{Weight: weight.Draw(t, "weight"), Min: number("min", 0), Max: number("max", -1)},
 			Capacity: number("capacity", -1),
 			Running:  number("running", 0),
 		}

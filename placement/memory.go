@@ -77,7 +77,7 @@ func learn(old *Lesson, s Sight, ordered int64, now time.Time) *Lesson {
 		return &Lesson{Capacity: fits, Free: max(0, s.Free), At: now, Until: now.Add(span(tries)), Tries: tries}
 	case stuck && fits < l.Capacity:
 		l.Capacity = fits
-	case !holds && (s.Unschedulable == 0 && ordered > l.Capacity && s.Ready >= ordered || now.Sub(l.Until) >= longestLesson && ordered <= l.Capacity):
+	case !holds && (s.Unschedulable == 0 && ordered > old.Capacity && s.Ready >= ordered || now.Sub(l.Until) >= longestLesson && ordered <= l.Capacity):
 		return nil // it held more, or it was long ago
 	case holds && s.Free > l.Free && now.Sub(l.At) >= span(l.Tries)/5 && fits+s.Free > l.Capacity:
 		l.Capacity, l.Free, l.At, l.Raised = fits+s.Free, s.Free, now, true

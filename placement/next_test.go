@@ -82,6 +82,77 @@ func TestLostReplicasDoNotHerd(t *testing.T) {
 	want(t, "d is lost", step, "a Apply 500>500", "b Apply 250>250", "c Apply 250>250", "d None -1>0")
 }
 
+// TestOrdersNotObeyedYetCount: a was ordered down by 10 and still runs them; they
+// cannot be given up for a second time, though b was asked for 20 more in the meantime.
+// Nor do those 10 of b count that are ending.
+func TestOrdersNotObeyedYetCount(t *testing.T) {
+	tmpl := everywhere(ModeDivide)
+	tmpl.Spread.Budget = 100
+	choices := []Choice{{Cluster: "a", Stand: StandLeaving, Why: "drained"}, {Cluster: "b", Stand: StandOpen}}
+	m := Memory{Replicas: 100, Clusters: map[string]Recollection{"a": {Ordered: 50, Seen: 60}, "b": {Ordered: 70, Seen: 50}}}
+	b := calmSight("b", 50)
+	b.Ready = 60
+	step, _ := Next(tmpl, 100, choices, []Sight{calmSight("a", 60), b}, m, epoch)
+	want(t, "a has not obeyed", step, "a Apply 50>0", "b Apply 100>100")
+}
+
+func TestOrdersFromBeforeAnOutageAreVoid(t *testing.T) {
+	m := Memory{Replicas: 45, Clusters: map[string]Recollection{"a": {Ordered: 15, Seen: 20, Silent: epoch.Add(-time.Minute)}, "b": {Ordered: 30, Seen: 30}}}
+	step, _ := Next(everywhere(ModeDivide), 45, open("a", "b"), []Sight{calmSight("a", 20), calmSight("b", 30)}, m, epoch)
+	want(t, "a is back", step, "a Apply 20>20", "b Apply 30>25")
+}
+
+func TestNothingIsRebalancedDuringAnOutage(t *testing.T) {
+	tmpl := everywhere(ModeDivide)
+	tmpl.Spread.Rebalance = true
+	sights := []Sight{calmSight("a", 60), calmSight("b", 20), calmSight("c", 20)}
+	_, m := Next(tmpl, 100, open("a", "b", "c"), sights, Memory{}, epoch)
+	m.Clusters["a"], m.Clusters["b"] = Recollection{Ordered: 60, Seen: 60}, Recollection{Ordered: 20, Seen: 20}
+	sights[2].Silent = epoch
+	step, _ := Next(tmpl, 100, open("a", "b", "c"), sights, m, epoch)
+	want(t, "c is silent", step, "a Apply 60>60", "b Apply 20>20", "c None -1>20")
+}
+
+func TestLessons(t *testing.T) {
+	later := func(d time.Duration) time.Time { return epoch.Add(d) }
+	stuck := Sight{Cluster: "a", Present: true, Desired: 8, Ready: 5, Unschedulable: 3, UnschedulableSince: later(-time.Minute), Free: -1}
+	first := &Lesson{Capacity: 5, At: epoch, Until: later(5 * time.Minute), Tries: 1}
+	for _, test := range []struct {
+		name    string
+		old     *Lesson
+		sight   func(*Sight)
+		ordered int64
+		at      time.Duration
+		want    *Lesson
+	}{
+		{"not yet", nil, func(s *Sight) { s.UnschedulableSince = later(-59 * time.Second) }, 8, 0, nil},
+		{"the first", nil, func(*Sight) {}, 8, 0, first},
+		{"not obeyed yet", first, func(*Sight) {}, 5, time.Second, first},
+		{"tried again in vain", first, func(*Sight) {}, 8, 6 * time.Minute,
+			&Lesson{Capacity: 5, At: later(6 * time.Minute), Until: later(16 * time.Minute), Tries: 2}},
+		{"never longer than an hour", &Lesson{Capacity: 5, Until: epoch, Tries: 5}, func(*Sight) {}, 8, 0,
+			&Lesson{Capacity: 5, At: epoch, Until: later(time.Hour), Tries: 5}},
+		{"tried again, and there was room", first, func(s *Sight) { s.Ready, s.Unschedulable = 8, 0 }, 8, 6 * time.Minute, nil},
+		{"what is ready fits", first, func(s *Sight) { s.Ready, s.Unschedulable = 7, 0 }, 7, 0,
+			&Lesson{Capacity: 7, At: epoch, Until: later(5 * time.Minute), Tries: 1}},
+		{"less fits", first, func(s *Sight) { s.Desired, s.Ready, s.Unschedulable = 5, 3, 2 }, 5, time.Minute,
+			&Lesson{Capacity: 3, At: epoch, Until: later(5 * time.Minute), Tries: 1}},
+		{"room shows, too soon", first, func(s *Sight) { s.Desired, s.Unschedulable, s.Free = 5, 0, 2 }, 5, 59 * time.Second, first},
+		{"room shows", first, func(s *Sight) { s.Desired, s.Unschedulable, s.Free = 5, 0, 2 }, 5, time.Minute,
+			&Lesson{Capacity: 7, Free: 2, At: later(time.Minute), Until: later(5 * time.Minute), Tries: 1, Raised: true}},
+		{"room that helps nobody", &Lesson{Capacity: 8, Free: 3, At: epoch, Until: later(5 * time.Minute), Tries: 1, Raised: true},
+			func(s *Sight) { s.Free = 3 }, 8, time.Minute,
+			&Lesson{Capacity: 5, Free: 3, At: later(time.Minute), Until: later(11 * time.Minute), Tries: 2}},
+		{"long ago", first, func(s *Sight) { s.Desired, s.Unschedulable = 5, 0 }, 5, 66 * time.Minute, nil},
+	} {
+		s := stuck
+		test.sight(&s)
+		if diff := cmp.Diff(test.want, learn(test.old, s, test.ordered, later(test.at))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
 func TestAnAutoscalerOwnsItsReplicas(t *testing.T) {
 	tmpl := everywhere(ModeDivide)
 	a, b := calmSight("a", 37), calmSight("b", 5)
