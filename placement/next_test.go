@@ -114,7 +114,7 @@ func TestNothingIsRebalancedDuringAnOutage(t *testing.T) {
 }
 
 func TestLessons(t *testing.T) {
-	later := func(d time.Duration) time.Time { return epoch.Add(d) }
+	later := epoch.Add
 	stuck := Sight{Cluster: "a", Present: true, Desired: 8, Ready: 5, Unschedulable: 3, UnschedulableSince: later(-time.Minute), Free: -1}
 	first := &Lesson{Capacity: 5, At: epoch, Until: later(5 * time.Minute), Tries: 1}
 	for _, test := range []struct {
