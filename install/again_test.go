@@ -25,12 +25,7 @@ import (
 // bareServer starts an API server without controllers that ends with the test.
 func bareServer(t *testing.T, name, addr string) *Reach {
 	t.Helper()
-	group := lab.NewGroup(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: name, Addr: netip.MustParseAddr(addr), Dir: t.TempDir(), Programs: lab.Kube(t), NoControllers: true})
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package install
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -59,12 +58,7 @@ func TestGatewayStarts(t *testing.T) {
 	for i := range args {
 		args[i] = pod.Replace(inside.Replace(args[i]))
 	}
-	group := lab.NewGroup(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	admin := fmt.Sprintf("http://127.0.0.1:%d", port)
 	get := func(path string) string {
 		resp, err := http.Get(admin + path)

@@ -27,14 +27,9 @@ func TestMain(m *testing.M) { netns.Main(m, netip.MustParsePrefix("10.1.0.0/16")
 // started starts a real control plane that ends with the test.
 func started(t *testing.T, name, addr string) *cluster.Cluster {
 	t.Helper()
-	programs, dir := lab.Kube(t), t.TempDir() // registered first, so that it goes when nobody writes into it any more
-	group := lab.NewGroup(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: name, Addr: netip.MustParseAddr(addr), Dir: dir, Programs: programs})
+	programs := lab.Kube(t)
+	group := lab.Begin(t)
+	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: name, Addr: netip.MustParseAddr(addr), Dir: t.TempDir(), Programs: programs})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -26,12 +25,7 @@ import (
 func workloadHost(t *testing.T) (host *Reach, asked func(args ...string) string) {
 	t.Helper()
 	programs := lab.Kube(t)
-	group := lab.NewGroup(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: "host", Addr: lab.Loopback(), Dir: t.TempDir(), Programs: programs, NoControllers: true})
 	if err != nil {
 		t.Fatal(err)

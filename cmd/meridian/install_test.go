@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -21,12 +20,7 @@ import (
 func twoClusters(t *testing.T) (kubeconfig string) {
 	t.Helper()
 	programs := lab.Kube(t)
-	group := lab.NewGroup(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	all := clientcmdapi.NewConfig()
 	for _, name := range []string{"eu", "us"} {
 		c, err := cluster.Start(t.Context(), group, cluster.Config{Name: name, Addr: lab.Loopback(), Dir: t.TempDir(), Programs: programs, NoControllers: true})

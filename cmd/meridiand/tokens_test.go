@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -31,12 +30,7 @@ import (
 func aHost(t *testing.T) (*cluster.Cluster, kubernetes.Interface) {
 	t.Helper()
 	programs := lab.Kube(t)
-	group := lab.NewGroup(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: "host", Addr: netip.MustParseAddr("127.1.9.1"), Dir: t.TempDir(), Programs: programs, NoControllers: true})
 	if err != nil {
 		t.Fatal(err)

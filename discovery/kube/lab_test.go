@@ -48,13 +48,7 @@ type site struct {
 func sites(t *testing.T, names ...string) map[string]*site {
 	t.Helper()
 	programs := lab.Kube(t)
-	t.TempDir()                                               // is registered first, so directories go when nobody writes into them any more
-	group := lab.NewGroup(context.WithoutCancel(t.Context())) // t.Context ends before Cleanup
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	out := map[string]*site{}
 	for i, name := range names {
 		c, err := cluster.Start(t.Context(), group, cluster.Config{

@@ -41,6 +41,20 @@ func Envoy(tb testing.TB) string {
 	return found
 }
 
+// Begin makes a group of processes that ends with the test, and before the test's
+// directories go: nobody writes into them any more.
+func Begin(tb testing.TB) *Group {
+	tb.Helper()
+	tb.TempDir()                                       // the first call registers the removal of all
+	g := NewGroup(context.WithoutCancel(tb.Context())) // tb.Context ends before the clean-up
+	tb.Cleanup(func() {
+		if err := g.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return g
+}
+
 // Kube returns the programs of a real Kubernetes control plane, building them
 // when there are none, which takes minutes: run "make kube" before. Like Envoy,
 // it skips under -short only.

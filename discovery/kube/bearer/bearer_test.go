@@ -1,7 +1,6 @@
 package bearer
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -22,12 +21,7 @@ import (
 // each verb that RBAC allows is worth.
 func TestAsk(t *testing.T) {
 	programs := lab.Kube(t)
-	group := lab.NewGroup(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: "host", Addr: netip.MustParseAddr("127.1.10.1"), Dir: t.TempDir(), Programs: programs, NoControllers: true})
 	if err != nil {
 		t.Fatal(err)

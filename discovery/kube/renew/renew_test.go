@@ -2,7 +2,6 @@ package renew
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"log/slog"
 	"strings"
@@ -31,12 +30,7 @@ const namespace = "meridian-system"
 func aMember(t *testing.T) (*cluster.Cluster, kubernetes.Interface) {
 	t.Helper()
 	programs := lab.Kube(t)
-	group := lab.NewGroup(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	c, err := cluster.Start(t.Context(), group, cluster.Config{Name: "eu-1", Addr: lab.Loopback(), Dir: t.TempDir(), Programs: programs, NoControllers: true})
 	if err != nil {
 		t.Fatal(err)

@@ -27,12 +27,7 @@ func TestMain(m *testing.M) { netns.Main(m, netip.MustParsePrefix("10.1.0.0/16")
 func started(t *testing.T, change func(*Config)) *Cluster {
 	t.Helper()
 	programs := lab.Kube(t)
-	group := lab.NewGroup(context.WithoutCancel(t.Context())) // t.Context ends before Cleanup
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	cfg := Config{Name: "eu-1", Addr: netip.MustParseAddr("10.1.0.1"), Dir: t.TempDir(), Programs: programs}
 	if change != nil {
 		change(&cfg)
