@@ -93,16 +93,18 @@ func (w *world) endpoints(s *site, want int, within time.Duration) {
 	})
 }
 
-// destroy lets the members go and removes Meridian from every cluster.
+// destroy lets the members go and removes Meridian from every cluster, the host last.
 func (w *world) destroy() {
 	for _, name := range []string{"eu", "us"} { // asia has left
 		w.meridian("unjoin", name, "--context", name, "--host-context", "us", "--grace", "0s")
 	}
-	for _, s := range w.sites {
-		s.kubectl("", "delete", "namespace", "meridian-system", "--timeout=60s")
-		s.kubectl("", "delete", "crd", "clusters.meridian.dev", "trafficpolicies.meridian.dev", "zones.meridian.dev", "--ignore-not-found", "--timeout=60s")
-		if out := s.kubectl("", "get", "crd", "-o", "name"); strings.Contains(out, "meridian.dev") {
-			w.t.Errorf("%s still has %s", s.cluster, out)
+	for _, name := range []string{"eu", "asia", "us"} {
+		s := w.site(name)
+		w.meridian("uninstall", "--context", name, "--crds")
+		for _, kind := range []string{"namespaces", "crds", "clusterroles", "clusterrolebindings"} {
+			if out := s.kubectl("", "get", kind, "-o", "name"); strings.Contains(out, "meridian") {
+				w.t.Errorf("%s still has %s", name, out)
+			}
 		}
 	}
 }
