@@ -1,0 +1,318 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/fleet"
+	"github.com/meridian-lb/meridian/placement"
+)
+
+// desk thinks about one workload after the other: what its members are to have, and
+// what its author is told. One goroutine owns everything below dirty.
+type desk struct {
+	a       *Applier
+	objects *kind // FederatedObjects of the host
+	stock   *stock
+
+	mu    sync.Mutex
+	dirty map[types.UID]bool
+	all   bool // everything is
+	turn  bool // a term has begun or ended
+	wake  chan struct{}
+
+	// Of run's goroutine.
+	workloads map[types.UID]*workload
+	members   map[string]*running
+	work      sync.WaitGroup
+	leads     bool
+}
+
+// workload is a FederatedObject and what is thought of it.
+type workload struct {
+	object   *v1alpha1.FederatedObject
+	version  string              // of the object, as far as it was read
+	template *placement.Template // the last good one; nil: there was none
+	problems []fleet.Problem     // of the object as it is now
+	bad      bool                // it cannot be used as it is now
+	due      time.Time           // it is thought about again then; zero: only when something changes
+}
+
+// running is a member with its end.
+type running struct {
+	*member
+	stop func() // returns when it has ended
+}
+
+func newDesk(a *Applier) *desk {
+	d := &desk{a: a, dirty: map[types.UID]bool{}, wake: make(chan struct{}, 1), workloads: map[types.UID]*workload{}, members: map[string]*running{}}
+	d.stock = &stock{changed: func(list []change, whole bool) {
+		for _, c := range list {
+			for _, l := range []*live{c.before, c.after} {
+				if l != nil {
+					d.touch(l.object.GetUID())
+				}
+			}
+		}
+		if whole {
+			d.touchAll()
+		}
+	}}
+	d.objects = newKind(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindFederatedObject), "", d.stock)
+	return d
+}
+
+// touch has a workload thought about. It never blocks.
+func (d *desk) touch(uid types.UID) {
+	d.mu.Lock()
+	d.dirty[uid] = true
+	d.mu.Unlock()
+	d.poke()
+}
+
+// touchAll has every workload thought about. It never blocks.
+func (d *desk) touchAll() {
+	d.mu.Lock()
+	d.all = true
+	d.mu.Unlock()
+	d.poke()
+}
+
+// termChanged hears that this replica writes now, or no more.
+func (d *desk) termChanged() {
+	d.mu.Lock()
+	d.all, d.turn = true, true
+	d.mu.Unlock()
+	d.poke()
+}
+
+func (d *desk) poke() {
+	select {
+	case d.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// tickEvery is how late a moment that somebody waits for may be noticed.
+const tickEvery = time.Second
+
+// run thinks until ctx ends. Its select waits for:
+//   - news of workloads, members, clusters or the term;
+//   - the time when a workload is due.
+func (d *desk) run(ctx context.Context) error {
+	defer d.work.Wait()
+	d.work.Go(func() { d.objects.follow(ctx, d.a.conn, d.a.cfg.Pace.Audit, d.touchAll) })
+	tick := time.NewTicker(min(tickEvery, d.a.cfg.Pace.Pulse))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.wake:
+		case <-tick.C:
+		}
+		d.look(ctx, time.Now())
+	}
+}
+
+// look thinks about everything that is dirty or due.
+func (d *desk) look(ctx context.Context, now time.Time) {
+	d.mu.Lock()
+	dirty, all, turn := d.dirty, d.all, d.turn
+	d.dirty, d.all, d.turn = map[types.UID]bool{}, false, false
+	d.mu.Unlock()
+	if turn {
+		d.begin()
+	}
+	d.measure(now)
+	if all {
+		d.staff(ctx)
+	}
+	if !d.stock.ready() {
+		d.mu.Lock()
+		d.all = d.all || all
+		d.mu.Unlock()
+		return // the first list wakes us
+	}
+	over := d.read(dirty, all)
+	if all || len(dirty) > 0 {
+		d.watch()
+	}
+	for _, uid := range over {
+		for _, m := range d.members {
+			m.drop(uid)
+		}
+	}
+	if !d.leads {
+		return
+	}
+	for _, uid := range slices.Sorted(maps.Keys(d.workloads)) {
+		w := d.workloads[uid]
+		if all || dirty[uid] || !w.due.IsZero() && !now.Before(w.due) {
+			w.due = time.Time{}
+			d.think(w, now)
+		}
+	}
+}
+
+// begin takes notice of a term that began or ended: members forget what another
+// replica decides now.
+func (d *desk) begin() {
+	d.leads = d.a.term.writing() != nil
+	leads := 0.0
+	if d.leads {
+		leads = 1
+	} else {
+		d.a.scribe.resign()
+	}
+	d.a.meter.leads.Set(leads)
+	for _, m := range d.members {
+		m.resign()
+	}
+}
+
+// staff has just the members worked for that there are now.
+func (d *desk) staff(ctx context.Context) {
+	want := d.a.members.Load()
+	if want == nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.members)) {
+		if _, stays := (*want)[name]; !stays {
+			d.members[name].stop()
+			delete(d.members, name)
+			d.a.meter.forget(name)
+			d.a.log.Info("a member has left, and keeps the workloads that it has", "cluster", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(*want)) {
+		if d.members[name] == nil {
+			m := newMember(name, d.a)
+			ctx, cancel := context.WithCancel(ctx)
+			done := make(chan struct{})
+			d.work.Go(func() {
+				defer close(done)
+				m.run(ctx)
+			})
+			d.members[name] = &running{member: m, stop: func() { cancel(); <-done }}
+		}
+		if a := (*want)[name]; a.Config != nil {
+			d.members[name].use(a)
+		}
+	}
+}
+
+// read reads the host's objects that are new or changed, and returns those that are
+// no more.
+func (d *desk) read(dirty map[types.UID]bool, all bool) (over []types.UID) {
+	there := map[types.UID]bool{}
+	for _, l := range d.stock.all() {
+		uid := l.object.GetUID()
+		there[uid] = true
+		w := d.workloads[uid]
+		if w == nil {
+			w = &workload{}
+			d.workloads[uid] = w
+		} else if w.version == l.object.GetResourceVersion() {
+			continue
+		}
+		w.read(l.object)
+	}
+	for uid := range d.workloads {
+		if !there[uid] {
+			delete(d.workloads, uid)
+			d.a.scribe.forget(uid)
+			over = append(over, uid)
+		}
+	}
+	d.a.meter.workloads.Set(float64(len(d.workloads)))
+	return over
+}
+
+// read reads a FederatedObject. One that cannot be used leaves the last good template
+// in force.
+func (w *workload) read(o *unstructured.Unstructured) {
+	w.version = o.GetResourceVersion()
+	fresh := &v1alpha1.FederatedObject{}
+	data, err := json.Marshal(o.Object)
+	if err == nil {
+		err = json.Unmarshal(data, fresh)
+	}
+	if err != nil {
+		if w.object == nil {
+			w.object = &v1alpha1.FederatedObject{}
+		}
+		w.object = w.object.DeepCopy()
+		w.object.Name, w.object.Namespace, w.object.UID = o.GetName(), o.GetNamespace(), o.GetUID()
+		w.object.ResourceVersion, w.object.Generation = o.GetResourceVersion(), o.GetGeneration()
+		w.object.Finalizers, w.object.DeletionTimestamp = o.GetFinalizers(), o.GetDeletionTimestamp()
+		w.bad, w.problems = true, []fleet.Problem{{Reason: placement.ReasonInvalid, Message: "it cannot be read: " + oneLine(err.Error())}}
+		return
+	}
+	same := w.object != nil && w.object.Generation == fresh.Generation && w.template != nil && !w.bad
+	w.object = fresh
+	if same {
+		return // only its status or metadata changed
+	}
+	origin := fleet.Origin{Cluster: v1alpha1.HostCluster, Kind: v1alpha1.KindFederatedObject, Namespace: fresh.Namespace, Name: fresh.Name,
+		Generation: fresh.Generation, Created: fresh.CreationTimestamp.UTC()}
+	t, problems := fresh.Parse(origin)
+	w.problems, w.bad = problems, t == nil
+	if t == nil {
+		return
+	}
+	if found := placement.Check(t.Object, placement.Rules{Home: v1alpha1.HostNamespace}, origin); len(found) > 0 {
+		w.problems, w.bad = append(problems, found...), true
+		return
+	}
+	w.template = t
+}
+
+// main is the object that the workload is in a member.
+func (w *workload) main() ref { return refOf(w.template.Object) }
+
+// kinds are those of all objects that members may have for a workload.
+func (w *workload) kinds() []schema.GroupKind {
+	return []schema.GroupKind{w.main().GroupKind}
+}
+
+// watch has every member watched for the kinds that there are now.
+func (d *desk) watch() {
+	kinds := map[schema.GroupKind]schema.GroupVersionKind{}
+	for _, w := range d.workloads {
+		if w.template == nil {
+			continue
+		}
+		gvk := w.template.Object.GroupVersionKind()
+		if before, there := kinds[gvk.GroupKind()]; !there || gvk.Version > before.Version {
+			kinds[gvk.GroupKind()] = gvk
+		}
+	}
+	for _, m := range d.members {
+		m.watch(kinds)
+	}
+}
+
+func (d *desk) measure(now time.Time) {
+	for name, m := range d.members {
+		n, oldest := m.queue.length(now)
+		since, _ := m.pulse.silence()
+		d.a.meter.member(name, n, oldest, !since.IsZero())
+	}
+}
+
+func (w *workload) owner() placement.Owner {
+	return placement.Owner{UID: w.object.UID, Kind: v1alpha1.KindFederatedObject, Namespace: w.object.Namespace, Name: w.object.Name}
+}
+
+func (w *workload) String() string { return fmt.Sprintf("%s/%s", w.object.Namespace, w.object.Name) }

@@ -1,0 +1,80 @@
+package apply
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
+)
+
+const (
+	// finalizer keeps a FederatedObject until its clusters have let go of what they
+	// have for it. It is there before anything is written to them.
+	finalizer = "meridian.dev/placement"
+	// LetGoAnnotation, "true" on a FederatedObject that is being deleted, has clusters
+	// that do not answer not waited for. They keep what they have.
+	LetGoAnnotation = "meridian.dev/let-go"
+)
+
+// guarded reports whether a workload has our finalizer.
+func (w *workload) guarded() bool { return slices.Contains(w.object.Finalizers, finalizer) }
+
+// end takes a workload out of its clusters. Its finalizer goes when all of them have
+// shown that nothing is left.
+func (d *desk) end(w *workload, now time.Time) {
+	if !w.guarded() {
+		return
+	}
+	letGo := func() {
+		d.a.scribe.settle(w.object, slices.DeleteFunc(slices.Clone(w.object.Finalizers), func(f string) bool { return f == finalizer }))
+	}
+	if w.template == nil {
+		if len(w.object.Status.Clusters) == 0 {
+			letGo() // it was never understood, so nothing was written
+		}
+		return
+	}
+	orphan := w.template.Orphan
+	force := w.object.Annotations[LetGoAnnotation] == "true"
+	clusters := d.clusters()
+	var views []view
+	var silent, busy []string
+	for _, name := range d.names() {
+		m := d.members[name]
+		m.put(w.object.UID, &plan{orphan: orphan, generation: w.object.Generation})
+		v := view{cluster: name, report: m.report(w.object.UID, w.main(), w.kinds())}
+		v.silent, v.why = m.pulse.silence()
+		views = append(views, v)
+		inStatus := slices.ContainsFunc(w.object.Status.Clusters, func(c v1alpha1.ClusterWorkload) bool { return c.Cluster == name })
+		c, known := clusters[name]
+		mayHave := inStatus || v.report.left > 0 || !known || w.template.Where.Matches(c)
+		switch {
+		case !v.silent.IsZero() && mayHave && !force, v.silent.IsZero() && !v.report.listed && v.report.outcome.state == "" && mayHave && !force:
+			silent = append(silent, name)
+		case v.silent.IsZero() && v.report.left > 0:
+			busy = append(busy, name)
+		}
+	}
+	if len(silent)+len(busy) == 0 {
+		letGo()
+		return
+	}
+	w.due = now.Add(5 * time.Second)
+	s := statusOf(w, views, 0, now)
+	s.Desired = 0
+	text := "it is being deleted"
+	if len(busy) > 0 {
+		text += "; what is left in " + strings.Join(busy, ", ") + " goes"
+	}
+	if len(silent) > 0 {
+		text += fmt.Sprintf("; %s cannot be asked, and may have some of it: it goes there when it can, or write the annotation %s: \"true\" to let go of what it has", strings.Join(silent, ", "), LetGoAnnotation)
+	}
+	for i := range s.Conditions {
+		if c := &s.Conditions[i]; c.Type == v1alpha1.ConditionPlaced {
+			c.Status, c.Reason, c.Message = "False", "Deleting", cut(text, 2000)
+		}
+	}
+	d.a.scribe.write(w.object, s)
+}

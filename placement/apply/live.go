@@ -1,0 +1,186 @@
+package apply
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/meridian-lb/meridian/placement"
+)
+
+// live is an object as a member has it. It is never changed.
+type live struct {
+	object   *unstructured.Unstructured // without managedFields
+	fields   string                     // digest of the fields that are ours; empty: none is
+	replicas bool                       // spec.replicas is among them
+}
+
+// newLive reads an object of a member. The object is ours from now on.
+func newLive(o *unstructured.Unstructured) *live {
+	l := &live{object: o}
+	for _, m := range o.GetManagedFields() {
+		if m.Manager == placement.Manager && m.Operation == metav1.ManagedFieldsOperationApply && m.Subresource == "" && m.FieldsV1 != nil {
+			l.fields = digest(m.FieldsV1)
+			l.replicas = ownsReplicas(m.FieldsV1)
+		}
+	}
+	o.SetManagedFields(nil)
+	return l
+}
+
+// stock holds the objects of one kind that are ours in one member. A reflector
+// fills it; objects in it are never changed.
+type stock struct {
+	// changed hears of objects that came, went or became others, and whether a
+	// whole list showed it, which is told even when it showed nothing new. It must
+	// not block.
+	changed func(list []change, whole bool)
+
+	mu      sync.Mutex
+	objects map[types.NamespacedName]*live
+	listed  bool
+}
+
+// change is what became of an object; before or after is nil when it came or went.
+type change struct {
+	name          types.NamespacedName
+	before, after *live
+}
+
+var _ cache.ReflectorStore = (*stock)(nil)
+
+func compareNames(a, b types.NamespacedName) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+func nameOf(o metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// Add puts an object in.
+func (s *stock) Add(o any) error { return s.Update(o) }
+
+// Update puts an object in place of the one of its name.
+func (s *stock) Update(o any) error {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return fmt.Errorf("%T came where an object was watched", o)
+	}
+	s.put(newLive(u))
+	return nil
+}
+
+// put puts in what a write or a watch brought.
+func (s *stock) put(l *live) {
+	name := nameOf(l.object)
+	s.mu.Lock()
+	if s.objects == nil {
+		s.objects = map[types.NamespacedName]*live{}
+	}
+	before := s.objects[name]
+	if before != nil && older(l, before) {
+		s.mu.Unlock()
+		return // the answer to a write was quicker than the watch
+	}
+	s.objects[name] = l
+	s.mu.Unlock()
+	s.changed([]change{{name: name, before: before, after: l}}, false)
+}
+
+// older reports whether l is an earlier state of the same object than m.
+func older(l, m *live) bool {
+	a, err := strconv.ParseUint(l.object.GetResourceVersion(), 10, 64)
+	b, err2 := strconv.ParseUint(m.object.GetResourceVersion(), 10, 64)
+	return err == nil && err2 == nil && l.object.GetUID() == m.object.GetUID() && a < b
+}
+
+// Delete takes an object out.
+func (s *stock) Delete(o any) error {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return fmt.Errorf("%T went where an object was watched", o)
+	}
+	name := nameOf(u)
+	s.mu.Lock()
+	before := s.objects[name]
+	delete(s.objects, name)
+	s.mu.Unlock()
+	if before != nil {
+		s.changed([]change{{name: name, before: before}}, false)
+	}
+	return nil
+}
+
+// Replace fills the stock anew with a whole list.
+func (s *stock) Replace(list []any, _ string) error {
+	fresh := make(map[types.NamespacedName]*live, len(list))
+	for _, o := range list {
+		u, ok := o.(*unstructured.Unstructured)
+		if !ok {
+			return fmt.Errorf("%T came where a list of objects was asked for", o)
+		}
+		fresh[nameOf(u)] = newLive(u)
+	}
+	var changes []change
+	s.mu.Lock()
+	for name, l := range fresh {
+		before := s.objects[name]
+		if before != nil && before.object.GetUID() == l.object.GetUID() && before.object.GetResourceVersion() == l.object.GetResourceVersion() {
+			fresh[name] = before
+			continue
+		}
+		changes = append(changes, change{name: name, before: before, after: l})
+	}
+	for name, before := range s.objects {
+		if fresh[name] == nil {
+			changes = append(changes, change{name: name, before: before})
+		}
+	}
+	s.objects, s.listed = fresh, true
+	s.mu.Unlock()
+	s.changed(changes, true)
+	return nil
+}
+
+// Resync is nothing here: level comes from lists.
+func (s *stock) Resync() error { return nil }
+
+// get finds an object; nil: there is none.
+func (s *stock) get(name types.NamespacedName) *live {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.objects[name]
+}
+
+// ready reports whether a list has ever come, so that what is not here is not there.
+func (s *stock) ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listed
+}
+
+// empty reports whether nothing is in it.
+func (s *stock) empty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.objects) == 0
+}
+
+// all lists every object, sorted by name.
+func (s *stock) all() []*live {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*live, 0, len(s.objects))
+	for _, l := range s.objects {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b *live) int { return compareNames(nameOf(a.object), nameOf(b.object)) })
+	return list
+}

@@ -1,0 +1,96 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
+)
+
+// outcome is what became of one object.
+type outcome struct {
+	state      v1alpha1.WorkloadState // empty: nobody has looked yet
+	reason     string
+	message    string
+	generation int64 // of the FederatedObject that it was applied for; kept when a later one is refused
+}
+
+const applied = v1alpha1.WorkloadApplied
+
+// about says of which object the outcome is, where that is not plain.
+func (o outcome) about(r ref) outcome {
+	if o.state == "" {
+		return outcome{state: v1alpha1.WorkloadWaiting, reason: "Pending", message: r.String() + " is still to be written"}
+	}
+	if !strings.HasPrefix(o.message, r.Kind) {
+		o.message = r.String() + ": " + o.message
+	}
+	return o
+}
+
+// Reasons of outcomes.
+const (
+	reasonExists      = "AlreadyExists"
+	reasonAnother     = "OwnedByAnother"
+	reasonNoKind      = "NoSuchKind"
+	reasonForbidden   = "Forbidden"
+	reasonRefused     = "Refused"
+	reasonFields      = "FieldConflict"
+	reasonTerminating = "Terminating"
+	reasonUnlisted    = "NotListed"
+	reasonFailed      = "Failed"
+)
+
+func waiting(reason, format string, args ...any) outcome {
+	return outcome{state: v1alpha1.WorkloadWaiting, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+func refused(reason, format string, args ...any) outcome {
+	return outcome{state: v1alpha1.WorkloadRefused, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+func conflict(reason, format string, args ...any) outcome {
+	return outcome{state: v1alpha1.WorkloadConflict, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+// failed says why a member did not take a write.
+func failed(r ref, verb string, err error) outcome {
+	text := reason(err)
+	var status apierrors.APIStatus
+	switch {
+	case errors.Is(err, errMissing) || noSuchResource(err):
+		return refused(reasonNoKind, "the cluster has no kind %s of the wanted version; install its definition there", r.Kind)
+	case apierrors.IsConflict(err):
+		return conflict(reasonFields, "%s; somebody else in the cluster manages these fields", text)
+	case apierrors.HasStatusCause(err, "NamespaceTerminating"):
+		return waiting(reasonTerminating, "the namespace %s is being deleted in the cluster", r.Namespace)
+	case apierrors.IsForbidden(err):
+		return refused(reasonForbidden, "the cluster does not let us %s it: %s", verb, text)
+	case errors.As(err, &status) && status.Status().Code >= 400 && status.Status().Code < 500 && status.Status().Code != 429:
+		return refused(reasonRefused, "the cluster refuses it: %s", text)
+	}
+	return waiting(reasonFailed, "could not %s it, and tries again: %s", verb, text)
+}
+
+// noSuchResource tells a kind that is not served from an object that is not there.
+func noSuchResource(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
+		return false
+	}
+	d := status.Status().Details
+	return d == nil || d.Name == "" || strings.Contains(err.Error(), "the server could not find the requested resource")
+}
+
+// noNamespace reports whether a write failed because its namespace is not there.
+func noNamespace(err error, namespace string) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) || namespace == "" {
+		return false
+	}
+	d := status.Status().Details
+	return d != nil && d.Kind == "namespaces" && d.Name == namespace
+}

@@ -1,0 +1,255 @@
+package apply
+
+import (
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meridian-lb/meridian/placement"
+)
+
+// put has the member carry a plan out from now on.
+func (m *member) put(uid types.UID, p *plan) {
+	m.mu.Lock()
+	look := map[ref]bool{}
+	before := m.plans[uid]
+	if before != nil {
+		for _, part := range before.parts {
+			r := refOf(part.object)
+			delete(m.wanted[r], uid)
+			if len(m.wanted[r]) == 0 {
+				delete(m.wanted, r)
+			}
+			look[r] = true
+		}
+	}
+	m.plans[uid] = p
+	for _, part := range p.parts {
+		r := refOf(part.object)
+		if m.wanted[r] == nil {
+			m.wanted[r] = map[types.UID]bool{}
+		}
+		m.wanted[r][uid] = true
+		look[r] = true
+	}
+	if before == nil || len(before.parts) > 0 && len(p.parts) == 0 || before.orphan != p.orphan {
+		for r := range m.owned[uid] {
+			look[r] = true
+		}
+	}
+	m.mu.Unlock()
+	for r := range look {
+		m.queue.add(r)
+	}
+}
+
+// drop forgets a workload, which is over.
+func (m *member) drop(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.plans[uid]; p != nil {
+		for _, part := range p.parts {
+			r := refOf(part.object)
+			delete(m.wanted[r], uid)
+			if len(m.wanted[r]) == 0 {
+				delete(m.wanted, r)
+			}
+		}
+	}
+	delete(m.plans, uid)
+}
+
+// resign forgets all plans: another replica makes them now.
+func (m *member) resign() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.plans, m.wanted = map[types.UID]*plan{}, map[ref]map[types.UID]bool{}
+	m.outcomes = map[ref]outcome{}
+}
+
+// wish is what is wanted of one object.
+type wish struct {
+	object     *unstructured.Unstructured // marked; nil: it is to go
+	needing    []types.UID                // sorted, the one whose workload it is first
+	adopt      bool
+	orphan     bool
+	generation int64
+}
+
+// wish puts together what all workloads want of an object. Decided is false while
+// somebody that it is there for has not been thought about, so that nothing may be
+// taken away.
+func (m *member) wish(r ref, l *live) (w wish, decided bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	decided = true
+	if l != nil {
+		for _, uid := range neededBy(l.object) {
+			p := m.plans[uid]
+			decided = decided && p != nil
+			w.orphan = w.orphan || p != nil && p.orphan
+		}
+	}
+	main := false
+	for uid := range m.wanted[r] {
+		w.needing = append(w.needing, uid)
+	}
+	slices.Sort(w.needing)
+	var object *unstructured.Unstructured
+	for i, uid := range slices.Clone(w.needing) {
+		p := m.plans[uid]
+		at := slices.IndexFunc(p.parts, func(part part) bool { return refOf(part.object) == r })
+		part := p.parts[at]
+		w.adopt = w.adopt || part.adopt
+		if object == nil || part.main && !main {
+			object, main = part.object, part.main
+			w.generation = p.generation
+			w.needing = slices.Insert(slices.Delete(w.needing, i, i+1), 0, uid)
+		}
+	}
+	if object != nil {
+		w.object = mark(object, w.needing)
+	}
+	return w, decided
+}
+
+// changed hears of what a watch or a write brought.
+func (m *member) changed(gk schema.GroupKind, list []change, whole bool) {
+	touched := map[types.UID]bool{}
+	var refs []ref
+	m.mu.Lock()
+	for _, c := range list {
+		r := ref{gk, c.name}
+		if c.before != nil {
+			for _, uid := range neededBy(c.before.object) {
+				delete(m.owned[uid], r)
+				if len(m.owned[uid]) == 0 {
+					delete(m.owned, uid)
+				}
+				touched[uid] = true
+			}
+		}
+		if c.after != nil {
+			for _, uid := range neededBy(c.after.object) {
+				if m.owned[uid] == nil {
+					m.owned[uid] = map[ref]bool{}
+				}
+				m.owned[uid][r] = true
+				touched[uid] = true
+			}
+		} else {
+			delete(m.bases, r)
+		}
+		refs = append(refs, r)
+	}
+	if whole { // what is not there can now be known not to be there
+		for r, uids := range m.wanted {
+			if r.GroupKind == gk {
+				refs = append(refs, r)
+				for uid := range uids {
+					touched[uid] = true
+				}
+			}
+		}
+		for uid := range m.plans {
+			touched[uid] = true
+		}
+	}
+	m.mu.Unlock()
+	for _, r := range refs {
+		m.queue.add(r)
+	}
+	for uid := range touched {
+		m.touch(uid)
+	}
+}
+
+// kindChanged hears that a kind can be watched now, or no more.
+func (m *member) kindChanged(w *watched) {
+	m.mu.Lock()
+	var refs []ref
+	for r := range m.wanted {
+		if r.GroupKind == w.gvk.GroupKind() {
+			refs = append(refs, r)
+		}
+	}
+	m.mu.Unlock()
+	for _, r := range refs {
+		m.queue.add(r)
+	}
+}
+
+// report is how it stands with one workload in one member.
+type report struct {
+	live    *unstructured.Unstructured // the workload itself, as the member has it; nil: it has none of ours
+	outcome outcome                    // of the workload, or of the first thing that it needs and that went wrong
+	left    int                        // objects that are there for it
+	listed  bool                       // the member has shown what it has
+	pods    []placement.Pod            // that no node takes
+	scaled  bool                       // an autoscaler of the member says how many replicas it has
+}
+
+// report looks at a workload. Kinds are those that its objects are of.
+func (m *member) report(uid types.UID, main ref, kinds []schema.GroupKind) report {
+	m.mu.Lock()
+	out := report{left: len(m.owned[uid]), listed: true}
+	var s *stock
+	for _, gk := range kinds {
+		w := m.kinds[gk]
+		if w == nil || !w.stock.ready() && w.trouble() != errMissing { //nolint:errorlint // never wrapped
+			out.listed = false
+		}
+	}
+	if w := m.kinds[main.GroupKind]; w != nil {
+		s = w.stock
+	}
+	out.outcome = m.outcomes[main]
+	if p := m.plans[uid]; p != nil && out.outcome.state == applied {
+		for _, part := range p.parts {
+			r := refOf(part.object)
+			if o := m.outcomes[r]; o.state != applied {
+				out.outcome = o.about(r)
+				break
+			}
+		}
+	}
+	m.mu.Unlock()
+	if s != nil {
+		if l := s.get(main.NamespacedName); l != nil && slices.Contains(neededBy(l.object), uid) {
+			out.live = l.object
+		}
+	}
+	if out.live != nil {
+		out.pods = m.pods.of(out.live)
+		out.scaled = m.scalers.scales(main)
+	}
+	return out
+}
+
+// podsChanged hears that no node takes some pods, or that one does.
+func (m *member) podsChanged(namespace string) {
+	m.mu.Lock()
+	var uids []types.UID
+	for uid, p := range m.plans {
+		if len(p.parts) > 0 && (namespace == "" || p.parts[0].object.GetNamespace() == namespace) {
+			uids = append(uids, uid)
+		}
+	}
+	m.mu.Unlock()
+	for _, uid := range uids {
+		m.touch(uid)
+	}
+}
+
+// scaled hears that an object is scaled by the member itself now, or no more.
+func (m *member) scaled(target ref) {
+	m.mu.Lock()
+	uids := slices.Collect(maps.Keys(m.wanted[target]))
+	m.mu.Unlock()
+	for _, uid := range uids {
+		m.touch(uid)
+	}
+}

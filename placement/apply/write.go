@@ -1,0 +1,243 @@
+package apply
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/placement"
+)
+
+var namespaces = corev1.SchemeGroupVersion.WithResource("namespaces")
+
+// attend brings one object in line with what is wanted. In a steady state it only
+// looks at what the watch brought.
+func (m *member) attend(ctx context.Context, r ref) {
+	term := m.term()
+	if _, silent := m.pulse.silence(); term == nil || silent != "" {
+		return // looked at again when that changes
+	}
+	ctx, cancel := context.WithTimeout(ctx, listWithin)
+	defer cancel()
+	defer context.AfterFunc(term, cancel)()
+	m.mu.Lock()
+	w, client := m.kinds[r.GroupKind], m.conn.client
+	m.mu.Unlock()
+	if w == nil {
+		return
+	}
+	resource, namespaced, known := w.where()
+	err := w.trouble()
+	switch {
+	case !known || !w.stock.ready():
+		if err != nil {
+			m.note(r, unwatched(r, err))
+		} else {
+			m.note(r, waiting(reasonUnlisted, "the cluster has not shown yet which %s it has", r.Kind))
+		}
+		return // the kind's first list has it looked at again
+	case !namespaced && r.Namespace != "":
+		m.note(r, refused("ClusterScoped", "%s lies in no namespace in the cluster, so it cannot be placed by an object in one", r.Kind))
+		return
+	}
+	l := w.stock.get(r.NamespacedName)
+	wanted, decided := m.wish(r, l)
+	on := client.Resource(resource).Namespace(r.Namespace)
+	if wanted.object != nil {
+		resource.Version = wanted.object.GroupVersionKind().Version
+		on = client.Resource(resource).Namespace(r.Namespace)
+	}
+	var out outcome
+	switch {
+	case wanted.object == nil && (l == nil || !decided):
+		m.mu.Lock()
+		delete(m.outcomes, r)
+		m.mu.Unlock()
+		m.queue.well(r)
+		return
+	case wanted.object == nil && wanted.orphan:
+		out, err = m.orphan(ctx, r, on)
+	case wanted.object == nil:
+		out, err = m.remove(ctx, r, l, on)
+	default:
+		out, err = m.bring(ctx, r, w.stock, l, wanted, on)
+	}
+	if ctx.Err() != nil && term.Err() != nil {
+		return // another replica writes now
+	}
+	m.note(r, out)
+	if err != nil {
+		m.queue.later(r)
+	} else {
+		m.queue.well(r)
+	}
+}
+
+// unwatched says why a kind's objects cannot be seen in a member.
+func unwatched(r ref, err error) outcome {
+	if apierrors.IsForbidden(err) {
+		return refused(reasonForbidden, "the cluster does not let us list and watch %s: %s", r.Kind, reason(err))
+	}
+	return failed(r, "watch", err)
+}
+
+// note keeps what became of an object, and tells whoever needs it if that is news.
+func (m *member) note(r ref, out outcome) {
+	m.mu.Lock()
+	before := m.outcomes[r]
+	if out.generation == 0 {
+		out.generation = before.generation
+	}
+	m.outcomes[r] = out
+	needing := slices.Collect(maps.Keys(m.wanted[r]))
+	m.mu.Unlock()
+	if before == out {
+		return
+	}
+	m.meter.outcome(m.name, before, out)
+	for _, uid := range needing {
+		m.touch(uid)
+	}
+}
+
+// bring makes an object what is wanted: nothing where it is that, else one apply.
+func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on dynamic.ResourceInterface) (outcome, error) {
+	good := outcome{state: applied, reason: "Applied", generation: w.generation}
+	force := false
+	if l == nil {
+		found, err := on.Get(ctx, r.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err) && !noSuchResource(err):
+		case err != nil:
+			return failed(r, "get", err), err
+		default:
+			if l = newLive(found); len(neededBy(l.object)) == 0 { // not placed
+				if !w.adopt {
+					return notOurs(r, l), nil
+				}
+				force = true
+			}
+		}
+	}
+	if l != nil && !force {
+		if out, clash := m.clashes(r, l, w); clash {
+			return out, nil
+		}
+		if l.object.GetDeletionTimestamp() != nil {
+			return waiting(reasonTerminating, "the cluster's object is being deleted; it is created again when it is gone"), nil
+		}
+		if m.right(r, l, w) {
+			return good, nil
+		}
+		m.meter.drift(m.name, l, w, m.base(r))
+		force = true // it is ours
+	}
+	object := w.object
+	if l != nil {
+		object = placement.Retain(object, l.object)
+		if err := m.handOver(ctx, on, object, l); err != nil {
+			return failed(r, "hand over replicas of", err), err
+		}
+	}
+	after, err := on.Apply(ctx, r.Name, object, metav1.ApplyOptions{FieldManager: placement.Manager, Force: force})
+	if noNamespace(err, r.Namespace) {
+		if err = m.makeNamespace(ctx, r.Namespace, w.object); err == nil {
+			after, err = on.Apply(ctx, r.Name, object, metav1.ApplyOptions{FieldManager: placement.Manager, Force: force})
+		}
+	}
+	m.meter.write(m.name, "apply", err)
+	switch {
+	case apierrors.IsConflict(err) && !force:
+		return conflict(reasonExists, "an object of this name came just before ours: %s", reason(err)), err
+	case err != nil:
+		return failed(r, "apply", err), err
+	}
+	fresh := newLive(after)
+	m.mu.Lock()
+	m.bases[r] = base{applied: w.object.GetAnnotations()[appliedAnnotation], fields: fresh.fields}
+	m.mu.Unlock()
+	s.put(fresh)
+	return good, nil
+}
+
+func (m *member) base(r ref) base {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.bases[r]
+}
+
+// right reports whether an object of ours is as it is wanted. Whoever changes or
+// removes a field of ours takes it from our fields, so these need not be compared one
+// by one; but for the first time after a restart.
+func (m *member) right(r ref, l *live, w wish) bool {
+	want := w.object.GetAnnotations()[appliedAnnotation]
+	if l.object.GetAnnotations()[appliedAnnotation] != want {
+		return false
+	}
+	if b := m.base(r); b.applied == want {
+		return b.fields == l.fields
+	}
+	if l.fields == "" || len(placement.Differs(placement.Retain(w.object, l.object), l.object)) > 0 {
+		return false
+	}
+	m.mu.Lock()
+	m.bases[r] = base{applied: want, fields: l.fields}
+	m.mu.Unlock()
+	return true
+}
+
+// handOver gives spec.replicas to whoever scales the object in the member, before an
+// apply without them would take them away.
+func (m *member) handOver(ctx context.Context, on dynamic.ResourceInterface, object *unstructured.Unstructured, l *live) error {
+	if !handsOver(object, l) {
+		return nil
+	}
+	h, ok := handover(l)
+	if !ok {
+		return nil
+	}
+	_, err := on.Apply(ctx, h.GetName(), h, metav1.ApplyOptions{FieldManager: successor, Force: true})
+	m.meter.write(m.name, "handover", err)
+	return err
+}
+
+// makeNamespace makes a namespace that a workload needs.
+func (m *member) makeNamespace(ctx context.Context, name string, sake *unstructured.Unstructured) error {
+	_, from, _ := placement.OwnerOf(sake)
+	ns := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace",
+		"metadata": map[string]any{"name": name, "annotations": map[string]any{namespaceAnnotation: from}},
+	}}
+	m.mu.Lock()
+	client := m.conn.client
+	m.mu.Unlock()
+	_, err := client.Resource(namespaces).Create(ctx, ns, metav1.CreateOptions{FieldManager: placement.Manager})
+	m.meter.write(m.name, "namespace", err)
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+// remove deletes just the object that was seen, and leaves one of its name that came
+// since.
+func (m *member) remove(ctx context.Context, r ref, l *live, on dynamic.ResourceInterface) (outcome, error) {
+	leaving := outcome{state: v1alpha1.WorkloadLeaving, reason: reasonTerminating, message: "the cluster deletes it"}
+	if l.object.GetDeletionTimestamp() != nil {
+		return leaving, nil
+	}
+	uid, background := l.object.GetUID(), metav1.DeletePropagationBackground
+	err := on.Delete(ctx, r.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background})
+	m.meter.write(m.name, "delete", err)
+	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // the watch brings what is
+		return leaving, nil
+	}
+	return failed(r, "delete", err), err
+}
