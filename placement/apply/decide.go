@@ -1,22 +1,34 @@
 package apply
 
 import (
+	"encoding/json"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/placement"
 )
 
-// names are those of all members, sorted.
-func (d *desk) names() []string {
-	var list []string
-	for name := range d.members {
-		list = append(list, name)
-	}
-	slices.Sort(list)
-	return list
+// memory is what lies in the status of a FederatedObject, so that another replica
+// decides alike.
+type memory struct {
+	placement.Memory
+	Ordinals    map[string]int64 `json:"ordinals,omitempty"`    // of a divided StatefulSet: where each cluster's begin
+	Completions map[string]int64 `json:"completions,omitempty"` // of a divided Job: that each cluster was given
 }
+
+func (m memory) text() string {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// names are those of all members, sorted.
+func (d *desk) names() []string { return slices.Sorted(maps.Keys(d.members)) }
 
 // clusters are the members of which it is known where they stand.
 func (d *desk) clusters() map[string]placement.Cluster {
@@ -58,72 +70,242 @@ func (d *desk) think(w *workload, now time.Time) {
 		d.end(w, now)
 		return
 	case w.template == nil:
-		s := statusOf(w, nil, 0, now)
-		s.Clusters, s.InClusters = w.object.Status.Clusters, ""
-		d.a.scribe.write(w.object, s)
+		s := statusOf(w, nil, outlook{}, now)
+		s.Clusters, s.InClusters = w.object.Status.Clusters, w.object.Status.InClusters
+		d.a.scribe.write(w.object, s, false)
 		return
 	case !w.guarded():
 		d.a.scribe.settle(w.object, append(slices.Clone(w.object.Finalizers), finalizer))
 		return
 	}
-	views, unplaced := d.decide(w, now)
-	d.a.scribe.write(w.object, statusOf(w, views, unplaced, now))
+	views, settled := d.see(w, now)
+	if !settled {
+		w.due = now.Add(d.a.cfg.Pace.Timeout / 4)
+		return
+	}
+	d.decide(w, views, now)
 }
 
-// decide decides.
-func (d *desk) decide(w *workload, now time.Time) ([]view, int64) {
-	t := w.template
+// see looks at all members. What has just begun is waited for: settled is false while a
+// member may answer, or show what it has, within a moment.
+func (d *desk) see(w *workload, now time.Time) (views []view, settled bool) {
 	known := d.clusters()
-	var list []placement.Cluster
-	for _, c := range known {
-		list = append(list, c)
-	}
-	choices, _ := placement.Choose(*t, list)
-	var views []view
-	var seats []placement.Seat
-	total, counts := placement.CountOf(t.Object, placement.Scale{})
+	settled = d.a.plan.Load() != nil && d.a.members.Load() != nil
+	moment := 2 * d.a.cfg.Pace.Timeout
 	for _, name := range d.names() {
 		m := d.members[name]
-		v := view{cluster: name, report: m.report(w.object.UID, w.main(), w.kinds())}
+		v := view{name: name, report: m.report(w.object.UID, w.main(), w.kinds())}
+		v.cluster, v.known = known[name]
 		v.silent, v.why = m.pulse.silence()
-		if v.report.live != nil {
-			v.count, _ = placement.CountOf(v.report.live, placement.Scale{})
-		}
-		v.counts = counts
-		for _, c := range choices {
-			if c.Cluster == name && c.Stand == placement.StandOpen {
-				v.wanted = true
-				seats = append(seats, placement.Seat{Cluster: name, Limit: t.Spread.LimitOf(name), Capacity: -1, Running: v.count.Desired})
+		switch listed := v.report.listed && m.scalers.ready(); {
+		case !v.silent.IsZero():
+			settled = settled && now.Sub(v.silent) >= moment
+			delete(w.unlisted, name)
+		case listed:
+			delete(w.unlisted, name)
+		default:
+			since, before := w.unlisted[name]
+			if !before {
+				since = now
+				w.unlisted[name] = since
 			}
+			settled = settled && now.Sub(since) >= moment
+			v.silent, v.why = since, "what it has cannot be read"
+			if o := v.report.outcome; o.message != "" {
+				v.why = o.message
+			}
+		}
+		if v.report.live != nil {
+			v.count, v.counts = placement.CountOf(v.report.live, placement.Scale{})
 		}
 		views = append(views, v)
 	}
-	parts := map[string]int64{}
-	unplaced := int64(0)
-	if t.Spread.Mode != placement.ModeDuplicate {
-		div := placement.Divide(w.String(), total.Desired, t.Spread.Rebalance, seats)
-		unplaced = div.Unplaced
-		for _, p := range div.Parts {
-			parts[p.Cluster] = p.Replicas
+	return views, settled
+}
+
+// decide decides where what is, by what is seen, and has it carried out. What is
+// remembered is written down first: whoever takes over has to know what was ordered.
+func (d *desk) decide(w *workload, views []view, now time.Time) {
+	t := w.template
+	var before memory
+	if err := w.object.Status.Recall(&before); err != nil {
+		d.a.log.Warn("the memory of a workload is begun anew", "workload", w.String(), "err", err)
+		before = memory{}
+	}
+	choices, problems := choose(*t, views)
+	w.strange = problems
+	o := outlook{unplaced: -1, after: before}
+	switch shape := placement.ShapeOf(t.Object, placement.Scale{}); {
+	case t.Spread.Mode != placement.ModeDuplicate && t.Object.GetKind() == "Job":
+		o = job(w, choices, views, before)
+	case t.Spread.Mode != placement.ModeDuplicate && shape.Scales:
+		o = scale(w, choices, views, before)
+	default:
+		o = replicas(w, choices, views, before, now)
+	}
+	status := statusOf(w, views, o, now)
+	remembered := o.after.text() == before.text()
+	if !remembered {
+		if err := status.Remember(o.after); err != nil {
+			d.a.log.Warn("the memory of a workload is too large", "workload", w.String(), "err", err)
 		}
 	}
-	for i := range views {
-		v := &views[i]
+	if !o.again.IsZero() {
+		w.due = o.again
+	}
+	d.a.scribe.write(w.object, status, !remembered)
+	if remembered {
+		d.order(w, views, o)
+	}
+}
+
+// choose says where a workload may stand. A member of which nobody has said yet where
+// it stands keeps what it has.
+func choose(t placement.Template, views []view) ([]placement.Choice, []fleet.Problem) {
+	var clusters []placement.Cluster
+	for _, v := range views {
+		if v.known {
+			clusters = append(clusters, v.cluster)
+		}
+	}
+	choices, problems := placement.Choose(t, clusters)
+	for _, v := range views {
+		if !v.known {
+			choices = append(choices, placement.Choice{Cluster: v.name, Stand: placement.StandClosed, Why: "nobody has said yet where it stands"})
+		}
+	}
+	slices.SortFunc(choices, func(a, b placement.Choice) int { return strings.Compare(a.Cluster, b.Cluster) })
+	return choices, problems
+}
+
+// outlook is what is decided of a workload.
+type outlook struct {
+	orders   map[string]order // by cluster; one that is missing is to have nothing, but for a silent one, which is left alone
+	desired  int64            // copies over all; negative: what the clusters' orders add up to
+	unplaced int64
+	again    time.Time
+	after    memory
+	counts   bool // it has copies
+	fault    string
+}
+
+// order is what one cluster is to do.
+type order struct {
+	give    bool // it is to have the workload, as it is given
+	held    bool // it is silent, and what it should have counts as being there
+	given   placement.Given
+	desired int64 // copies that are ordered or counted there
+	leaves  bool
+	reasons []string
+}
+
+// replicas decides for what has replicas, or goes everywhere as it is.
+func replicas(w *workload, choices []placement.Choice, views []view, before memory, now time.Time) outlook {
+	t := w.template
+	total, counts := placement.CountOf(t.Object, placement.Scale{})
+	if placement.ShapeOf(t.Object, placement.Scale{}).PerNode {
+		counts = false
+	}
+	wanted := total.Desired
+	if !counts {
+		wanted = -1
+	}
+	var sights []placement.Sight
+	for _, v := range views {
+		sights = append(sights, v.sight())
+	}
+	step, after := placement.Next(*t, wanted, choices, sights, before.Memory, now.UTC())
+	o := outlook{orders: map[string]order{}, desired: wanted, unplaced: step.Unplaced, again: step.Again, after: before, counts: counts}
+	o.after.Memory = after
+	divided := t.Spread.Mode != placement.ModeDuplicate && counts
+	if !divided {
+		o.desired = -1
+	}
+	var parts []placement.Part
+	for _, so := range step.Orders {
+		ord := order{reasons: so.Reasons, give: so.Act == placement.ActApply, desired: max(so.Replicas, 0)}
+		i := slices.IndexFunc(choices, func(c placement.Choice) bool { return c.Cluster == so.Cluster })
+		ord.leaves = i >= 0 && (choices[i].Stand == placement.StandLeaving || choices[i].Stand == placement.StandOutside)
+		switch {
+		case so.Act == placement.ActNone:
+			ord.desired, ord.held = max(so.Goal, 0), so.Goal != 0
+		case so.Replicas == placement.NotReplicas && counts:
+			ord.given.Left = true
+			ord.desired = so.Goal
+		case divided:
+			ord.given.Replicas = &so.Replicas
+			parts = append(parts, placement.Part{Seat: placement.Seat{Cluster: so.Cluster}, Replicas: so.Replicas})
+		}
+		o.orders[so.Cluster] = ord
+	}
+	if divided && t.Object.GetKind() == "StatefulSet" {
+		var given []placement.OrdinalPart
+		given, o.after.Ordinals = placement.Ordinals(parts, before.Ordinals)
+		for _, g := range given {
+			ord := o.orders[g.Cluster]
+			ord.given.Replicas, ord.given.Ordinal = &g.Replicas, &g.Start
+			o.orders[g.Cluster] = ord
+		}
+	}
+	return o
+}
+
+// sight is what placement is told of a cluster.
+func (v view) sight() placement.Sight {
+	s := placement.Sight{Cluster: v.name, Silent: v.silent.UTC(), Present: v.report.live != nil, Desired: v.count.Desired, Ready: v.count.Ready,
+		Scaled: v.report.scaled, Free: -1}
+	if v.silent.IsZero() {
+		s.Silent = time.Time{}
+	}
+	if pods := v.report.pods; len(pods) > 0 {
+		s.Unschedulable, s.UnschedulableSince = int64(len(pods)), pods[0].Unschedulable
+	} else if n, since := forbidden(v.report.live, v.count); n > 0 {
+		s.Unschedulable, s.UnschedulableSince = n, since
+	}
+	return s
+}
+
+// seats are the places at which a Job or an autoscaler is divided: where it may be, and
+// where it is.
+func seats(w *workload, choices []placement.Choice, views []view) []placement.Seat {
+	var list []placement.Seat
+	for _, v := range views {
+		i := slices.IndexFunc(choices, func(c placement.Choice) bool { return c.Cluster == v.name })
+		open := i >= 0 && choices[i].Stand == placement.StandOpen && v.silent.IsZero()
+		if open || v.report.live != nil {
+			seat := placement.Seat{Cluster: v.name, Limit: w.template.Spread.LimitOf(v.name), Capacity: -1, Running: v.count.Desired}
+			if !open {
+				seat.Max = v.count.Desired
+			}
+			list = append(list, seat)
+		}
+	}
+	return list
+}
+
+// order has the members carry out what is decided.
+func (d *desk) order(w *workload, views []view, o outlook) {
+	for _, v := range views {
+		if !v.silent.IsZero() || !v.known {
+			continue // as it was: whatever it has, it keeps
+		}
 		p := &plan{generation: w.object.Generation}
-		if v.wanted {
-			var given placement.Given
-			v.desired = total.Desired
-			if n, ok := parts[v.cluster]; ok {
-				given.Replicas, v.desired = &n, n
+		ord := o.orders[v.name]
+		if ord.give {
+			object, problems := placement.Render(*w.template, v.cluster, ord.given, w.owner())
+			if object == nil {
+				if text := texts(problems); w.faults[v.name] != text {
+					w.faults[v.name] = text
+					d.touch(w.object.UID) // for the status
+				}
+				continue // the last good one stays in force
 			}
-			o, problems := placement.Render(*t, known[v.cluster], given, w.owner())
-			if o == nil {
-				v.problem = texts(problems)
-				continue
-			}
-			p.parts = []part{{object: o, adopt: t.Adopt, main: true}}
+			p.parts = []part{{object: object, adopt: w.template.Adopt, main: true}}
 		}
-		d.members[v.cluster].put(w.object.UID, p)
+		if w.faults[v.name] != "" {
+			delete(w.faults, v.name)
+			d.touch(w.object.UID)
+		}
+		d.members[v.name].put(w.object.UID, p)
 	}
-	return views, unplaced
 }

@@ -41,11 +41,14 @@ type desk struct {
 // workload is a FederatedObject and what is thought of it.
 type workload struct {
 	object   *v1alpha1.FederatedObject
-	version  string              // of the object, as far as it was read
-	template *placement.Template // the last good one; nil: there was none
-	problems []fleet.Problem     // of the object as it is now
-	bad      bool                // it cannot be used as it is now
-	due      time.Time           // it is thought about again then; zero: only when something changes
+	version  string               // of the object, as far as it was read
+	template *placement.Template  // the last good one; nil: there was none
+	problems []fleet.Problem      // of the object as it is now
+	bad      bool                 // it cannot be used as it is now
+	strange  []fleet.Problem      // names in it that no cluster has
+	due      time.Time            // it is thought about again then; zero: only when something changes
+	faults   map[string]string    // by cluster: why it could not be rendered there
+	unlisted map[string]time.Time // by cluster: since when it answers and does not show what it has
 }
 
 // running is a member with its end.
@@ -221,7 +224,7 @@ func (d *desk) read(dirty map[types.UID]bool, all bool) (over []types.UID) {
 		there[uid] = true
 		w := d.workloads[uid]
 		if w == nil {
-			w = &workload{}
+			w = &workload{faults: map[string]string{}, unlisted: map[string]time.Time{}}
 			d.workloads[uid] = w
 		} else if w.version == l.object.GetResourceVersion() {
 			continue

@@ -44,7 +44,7 @@ func (d *desk) end(w *workload, now time.Time) {
 	for _, name := range d.names() {
 		m := d.members[name]
 		m.put(w.object.UID, &plan{orphan: orphan, generation: w.object.Generation})
-		v := view{cluster: name, report: m.report(w.object.UID, w.main(), w.kinds())}
+		v := view{name: name, report: m.report(w.object.UID, w.main(), w.kinds())}
 		v.silent, v.why = m.pulse.silence()
 		views = append(views, v)
 		inStatus := slices.ContainsFunc(w.object.Status.Clusters, func(c v1alpha1.ClusterWorkload) bool { return c.Cluster == name })
@@ -62,7 +62,7 @@ func (d *desk) end(w *workload, now time.Time) {
 		return
 	}
 	w.due = now.Add(5 * time.Second)
-	s := statusOf(w, views, 0, now)
+	s := statusOf(w, views, outlook{desired: -1}, now)
 	s.Desired = 0
 	text := "it is being deleted"
 	if len(busy) > 0 {
@@ -76,5 +76,5 @@ func (d *desk) end(w *workload, now time.Time) {
 			c.Status, c.Reason, c.Message = "False", "Deleting", cut(text, 2000)
 		}
 	}
-	d.a.scribe.write(w.object, s)
+	d.a.scribe.write(w.object, s, false)
 }

@@ -79,6 +79,27 @@ type wish struct {
 	generation int64
 }
 
+// part finds the part of a plan that is this object.
+func (p *plan) part(r ref) part {
+	return p.parts[slices.IndexFunc(p.parts, func(part part) bool { return refOf(part.object) == r })]
+}
+
+// winner is the one workload that an object may be, of several that are the same
+// object: the one that has it, else the first by UID. Empty: none is it. It is called
+// with mu held.
+func (m *member) winner(r ref, l *live) types.UID {
+	var has, first types.UID
+	if l != nil {
+		has, _, _ = placement.OwnerOf(l.object)
+	}
+	for uid := range m.wanted[r] {
+		if m.plans[uid].part(r).main && (first == "" || uid == has || first != has && uid < first) {
+			first = uid
+		}
+	}
+	return first
+}
+
 // wish puts together what all workloads want of an object. Decided is false while
 // somebody that it is there for has not been thought about, so that nothing may be
 // taken away.
@@ -93,21 +114,19 @@ func (m *member) wish(r ref, l *live) (w wish, decided bool) {
 			w.orphan = w.orphan || p != nil && p.orphan
 		}
 	}
-	main := false
-	for uid := range m.wanted[r] {
-		w.needing = append(w.needing, uid)
-	}
-	slices.Sort(w.needing)
+	winner := m.winner(r, l)
 	var object *unstructured.Unstructured
-	for i, uid := range slices.Clone(w.needing) {
-		p := m.plans[uid]
-		at := slices.IndexFunc(p.parts, func(part part) bool { return refOf(part.object) == r })
-		part := p.parts[at]
+	for _, uid := range slices.Sorted(maps.Keys(m.wanted[r])) {
+		part := m.plans[uid].part(r)
+		if part.main && uid != winner {
+			continue // report tells it
+		}
 		w.adopt = w.adopt || part.adopt
-		if object == nil || part.main && !main {
-			object, main = part.object, part.main
-			w.generation = p.generation
-			w.needing = slices.Insert(slices.Delete(w.needing, i, i+1), 0, uid)
+		if object == nil || part.main {
+			object, w.generation = part.object, m.plans[uid].generation
+			w.needing = slices.Insert(w.needing, 0, uid)
+		} else {
+			w.needing = append(w.needing, uid)
 		}
 	}
 	if object != nil {
@@ -207,6 +226,14 @@ func (m *member) report(uid types.UID, main ref, kinds []schema.GroupKind) repor
 		s = w.stock
 	}
 	out.outcome = m.outcomes[main]
+	if s != nil && m.wanted[main][uid] {
+		if l := s.get(main.NamespacedName); m.winner(main, l) != uid {
+			out.outcome = conflict(reasonAnother, "another FederatedObject of this installation places the same %s; delete one of them, or give its template another name", main.Kind)
+			if l != nil {
+				out.outcome, _ = m.clashes(main, l, wish{needing: []types.UID{uid}})
+			}
+		}
+	}
 	if p := m.plans[uid]; p != nil && out.outcome.state == applied {
 		for _, part := range p.parts {
 			r := refOf(part.object)

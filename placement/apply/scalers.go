@@ -1,10 +1,12 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -20,6 +22,7 @@ type scalers struct {
 
 	mu      sync.Mutex
 	targets map[types.NamespacedName]ref // by the autoscaler's own name
+	listed  bool
 }
 
 var _ cache.ReflectorStore = (*scalers)(nil)
@@ -40,6 +43,15 @@ func (s *scalers) scales(target ref) bool {
 		}
 	}
 	return false
+}
+
+// ready reports whether it is known which there are, or cannot be known because the
+// member has none or does not show them.
+func (s *scalers) ready() bool {
+	err := s.kind.trouble()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listed || errors.Is(err, errMissing) || apierrors.IsForbidden(err)
 }
 
 func targetOf(o any) (types.NamespacedName, ref, error) {
@@ -94,7 +106,7 @@ func (s *scalers) Replace(list []any, _ string) error {
 	}
 	s.mu.Lock()
 	before := s.targets
-	s.targets = fresh
+	s.targets, s.listed = fresh, true
 	s.mu.Unlock()
 	for name, target := range fresh {
 		s.tell(before[name], target)

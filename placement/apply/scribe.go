@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -42,6 +43,7 @@ type letter struct {
 	status     *v1alpha1.WorkloadStatus  // nil: as it is
 	finalizers []string                  // with settle
 	settle     bool                      // finalizers are to be just these
+	urgent     bool
 }
 
 // sending is what was last written to an object.
@@ -56,9 +58,10 @@ func newScribe(a *Applier) *scribe {
 		pending: map[types.UID]*letter{}, wake: make(chan struct{}, 1), sent: map[types.UID]sending{}}
 }
 
-// write has a status written, if it differs. It never blocks.
-func (s *scribe) write(o *v1alpha1.FederatedObject, status *v1alpha1.WorkloadStatus) {
-	s.put(&letter{object: o, status: status})
+// write has a status written, if it differs; what is urgent does not wait for its
+// turn. It never blocks.
+func (s *scribe) write(o *v1alpha1.FederatedObject, status *v1alpha1.WorkloadStatus, urgent bool) {
+	s.put(&letter{object: o, status: status, urgent: urgent})
 }
 
 // settle has the finalizers written. It never blocks.
@@ -68,7 +71,9 @@ func (s *scribe) settle(o *v1alpha1.FederatedObject, finalizers []string) {
 
 func (s *scribe) put(l *letter) {
 	s.mu.Lock()
-	if before := s.pending[l.object.UID]; before != nil && !l.settle && before.settle {
+	before := s.pending[l.object.UID]
+	l.urgent = l.urgent || before != nil && before.urgent
+	if before != nil && !l.settle && before.settle {
 		l.finalizers, l.settle = before.finalizers, true
 	} else if before != nil && l.settle && l.status == nil {
 		l.status = before.status
@@ -127,7 +132,7 @@ func (s *scribe) writeDue(ctx context.Context, now time.Time) time.Duration {
 			s.mu.Unlock()
 			continue
 		}
-		if wait := s.sent[uid].at.Add(s.pace.Status).Sub(now); wait > 0 && !l.settle {
+		if wait := s.sent[uid].at.Add(s.pace.Status).Sub(now); wait > 0 && !l.settle && !l.urgent {
 			next = min(next, wait)
 			s.mu.Unlock()
 			continue
@@ -185,11 +190,9 @@ func (s *scribe) send(ctx, term context.Context, l *letter, now time.Time) {
 
 // complain logs what went wrong and is not mended by looking again.
 func (s *scribe) complain(o *v1alpha1.FederatedObject, what string, err error) {
-	if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+	if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) || errors.Is(err, context.Canceled) {
 		return
 	}
 	s.log.Warn("a FederatedObject could not be written to", "namespace", o.Namespace, "name", o.Name, "what", what, "err", reason(err))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sent, o.UID)
+	delete(s.sent, o.UID) // so that it is tried again
 }

@@ -14,59 +14,60 @@ import (
 	"github.com/meridian-lb/meridian/placement"
 )
 
-// view is what is seen of a workload in one cluster, and what is decided there.
+// view is what is seen of a workload in one member.
 type view struct {
-	cluster  string
-	silent   time.Time // since when the member does not answer; zero: it does
-	why      string    // it does not
-	report   report
-	count    placement.Count
-	counts   bool   // the workload has copies that can be counted
-	wanted   bool   // the cluster is to have it
-	desired  int64  // copies, if it has any
-	problem  string // why it could not be rendered for this cluster; empty: it could
-	leaving  string // what has to come first before it goes; empty: nothing
-	divisive bool   // its copies are divided over clusters
+	name    string
+	cluster placement.Cluster
+	known   bool      // where it stands
+	silent  time.Time // since when it does not answer, or what it has cannot be read; zero: it does
+	why     string    // it does not
+	report  report
+	count   placement.Count
+	counts  bool // the workload there has copies
 }
 
-// row is what a view says in the status; false: nothing.
-func (v view) row(before []v1alpha1.ClusterWorkload, now time.Time) (v1alpha1.ClusterWorkload, bool) {
-	i := slices.IndexFunc(before, func(c v1alpha1.ClusterWorkload) bool { return c.Cluster == v.cluster })
+// row is what is told of a cluster; false: nothing.
+func (v view) row(w *workload, ord order, counts bool, now time.Time) (v1alpha1.ClusterWorkload, bool) {
+	before := w.object.Status.Clusters
+	i := slices.IndexFunc(before, func(c v1alpha1.ClusterWorkload) bool { return c.Cluster == v.name })
 	var was v1alpha1.ClusterWorkload
 	if i >= 0 {
 		was = before[i]
 	}
-	row := v1alpha1.ClusterWorkload{Cluster: v.cluster, AppliedGeneration: max(was.AppliedGeneration, v.report.outcome.generation), Unschedulable: int64(len(v.report.pods))}
-	if v.counts && v.report.live != nil {
-		row.Ready = v.count.Ready
-	}
-	if v.wanted && v.counts {
-		row.Desired = v.desired
-	}
 	o := v.report.outcome
-	switch {
+	row := v1alpha1.ClusterWorkload{Cluster: v.name, AppliedGeneration: max(was.AppliedGeneration, o.generation), Unschedulable: v.sight().Unschedulable}
+	if counts {
+		row.Ready, row.Desired = v.count.Ready, ord.desired
+	}
+	say := func(state v1alpha1.WorkloadState, reason, message string) {
+		row.State, row.Reason, row.Message = state, reason, message
+	}
+	reasons := strings.Join(ord.reasons, "; ")
+	switch fault := w.faults[v.name]; {
 	case !v.silent.IsZero():
-		row.State, row.Reason, row.Message = v1alpha1.WorkloadUnreachable, "Silent", "the cluster does not answer: "+v.why
-		row.Ready = was.Ready
-		if !v.wanted && i < 0 {
+		if i < 0 && reasons == "" && v.report.left == 0 {
 			return row, false
 		}
-	case v.problem != "":
-		row.State, row.Reason, row.Message = v1alpha1.WorkloadRefused, "InvalidOverride", v.problem
-	case v.wanted && o.state == "":
-		row.State, row.Reason, row.Message = v1alpha1.WorkloadWaiting, "Pending", "it is still to be written"
-	case v.wanted:
-		row.State, row.Reason, row.Message = o.state, o.reason, o.message
-	case v.report.left > 0:
-		row.State, row.Reason, row.Message = v1alpha1.WorkloadLeaving, "Leaving", v.leaving
-		if v.leaving == "" {
-			row.Reason, row.Message = reasonTerminating, "the cluster deletes it"
-			if o.state == v1alpha1.WorkloadRefused || o.state == v1alpha1.WorkloadWaiting {
-				row.Reason, row.Message = o.reason, o.message
-			}
+		say(v1alpha1.WorkloadUnreachable, "Silent", strings.TrimSuffix("it does not answer: "+v.why+"; "+reasons, "; "))
+		row.Ready, row.Unschedulable = 0, 0
+	case fault != "" && ord.give:
+		say(v1alpha1.WorkloadRefused, "InvalidOverride", fault)
+	case ord.leaves && v.report.left > 0:
+		say(v1alpha1.WorkloadLeaving, "Leaving", reasons)
+		if !ord.give && o.message != "" {
+			say(v1alpha1.WorkloadLeaving, o.reason, o.message)
 		}
-	case i >= 0 && !v.report.listed:
-		return was, true // nobody can say
+	case ord.give && o.state == "":
+		say(v1alpha1.WorkloadWaiting, "Pending", "it is still to be written")
+	case ord.give && o.state == applied:
+		say(o.state, o.reason, reasons)
+	case ord.give:
+		say(o.state, o.reason, o.message)
+	case v.report.left > 0:
+		say(v1alpha1.WorkloadLeaving, reasonTerminating, "the cluster deletes it")
+		if o.message != "" {
+			say(v1alpha1.WorkloadLeaving, o.reason, o.message)
+		}
 	default:
 		return row, false
 	}
@@ -81,17 +82,19 @@ func (v view) row(before []v1alpha1.ClusterWorkload, now time.Time) (v1alpha1.Cl
 }
 
 // statusOf is what the author of a workload is told.
-func statusOf(w *workload, views []view, unplaced int64, now time.Time) *v1alpha1.WorkloadStatus {
+func statusOf(w *workload, views []view, o outlook, now time.Time) *v1alpha1.WorkloadStatus {
 	before := w.object.Status
 	out := &v1alpha1.WorkloadStatus{Memory: before.Memory}
 	out.ObservedGeneration = w.object.Generation
-	wanted, in, conflicts := 0, 0, []string(nil)
-	faults := []string(nil)
-	counts := false
+	wanted, in := 0, 0
+	var conflicts, faults []string
+	if o.fault != "" {
+		faults = append(faults, o.fault)
+	}
 	for _, v := range views {
-		row, ok := v.row(before.Clusters, now)
-		counts = counts || v.counts
-		if v.wanted {
+		ord := o.orders[v.name]
+		row, ok := v.row(w, ord, o.counts, now)
+		if (ord.give || ord.held) && !ord.leaves {
 			wanted++
 		}
 		if !ok {
@@ -100,35 +103,33 @@ func statusOf(w *workload, views []view, unplaced int64, now time.Time) *v1alpha
 		out.Clusters = append(out.Clusters, row)
 		out.Ready += row.Ready
 		out.Unschedulable += row.Unschedulable
-		if v.wanted {
-			out.Desired += row.Desired
-			if row.State == v1alpha1.WorkloadApplied {
-				in++
-			}
+		out.Desired += row.Desired
+		if ord.give && !ord.leaves && row.State == applied && row.AppliedGeneration == w.object.Generation {
+			in++
 		}
-		switch {
-		case row.State == v1alpha1.WorkloadConflict:
+		if row.State == v1alpha1.WorkloadConflict {
 			conflicts = append(conflicts, row.Cluster+": "+row.Message)
-			faults = append(faults, row.Cluster+": "+row.Message)
-		case row.State != v1alpha1.WorkloadApplied:
+		}
+		if row.State != applied {
 			faults = append(faults, row.Cluster+": "+row.Message)
 		}
 	}
-	if counts {
-		out.Desired += unplaced
-	} else {
+	switch {
+	case !o.counts:
 		out.Desired, out.Ready = int64(wanted), int64(in)
+	case o.desired >= 0:
+		out.Desired = o.desired
 	}
 	out.InClusters = fmt.Sprintf("%d/%d", in, wanted)
 	out.Conditions = conditions(before.Conditions, w.object.Generation, now,
-		accepted(w), placed(out, wanted, unplaced, faults), ready(out), conflicting(conflicts))
+		accepted(w), placed(out, wanted, in, o.unplaced, faults), ready(out), conflicting(conflicts))
 	return out
 }
 
 func accepted(w *workload) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: "Accepted", Message: "understood and in force"}
-	if len(w.problems) > 0 {
-		c.Message = texts(w.problems)
+	if problems := append(slices.Clone(w.problems), w.strange...); len(problems) > 0 {
+		c.Message = texts(problems)
 	}
 	if w.bad {
 		c.Status, c.Reason = metav1.ConditionFalse, "Invalid"
@@ -157,7 +158,7 @@ func several(list []string) string {
 	return cut(text, 2000)
 }
 
-func placed(s *v1alpha1.WorkloadStatus, wanted int, unplaced int64, faults []string) metav1.Condition {
+func placed(s *v1alpha1.WorkloadStatus, wanted, in int, unplaced int64, faults []string) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionPlaced, Status: metav1.ConditionFalse}
 	switch {
 	case wanted == 0 && len(faults) == 0:
@@ -166,6 +167,8 @@ func placed(s *v1alpha1.WorkloadStatus, wanted int, unplaced int64, faults []str
 		c.Reason, c.Message = "Unplaced", fmt.Sprintf("%d replicas find no place in %s; raise the limits, add room or clusters", unplaced, s.InClusters)
 	case len(faults) > 0:
 		c.Reason, c.Message = reasonOf(s.Clusters), several(faults)
+	case in < wanted:
+		c.Reason, c.Message = "Pending", fmt.Sprintf("%d clusters are still to be given what is wanted now", wanted-in)
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "Placed", fmt.Sprintf("%d clusters have it as it is wanted", wanted)
 	}
