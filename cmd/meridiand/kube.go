@@ -56,15 +56,20 @@ func (c config) hostCluster() (*rest.Config, error) {
 }
 
 // clusters watches the host cluster and its members, if there is one, writes
-// status back, and renews the tokens by which members are watched.
+// status back, renews the tokens by which members are watched, and carries workloads
+// out in them.
 func (d *daemon) clusters() (func(*steer.Plan), error) {
 	host, err := d.hostCluster()
 	if host == nil || err != nil {
 		return nil, err
 	}
+	workloads, reach, err := d.workloads(host)
+	if err != nil {
+		return nil, err
+	}
 	i, err := kube.New(kube.Config{
 		Instance: d.instance, Host: host, Namespace: d.namespace, Member: d.member, Loopback: d.kubeLoopback,
-		Dir: d.state, Known: d.hub.Remembered(), Tell: d.tell, Log: d.log, Registerer: d.registry,
+		Dir: d.state, Known: d.hub.Remembered(), Tell: d.tell, Reach: reach, Log: d.log, Registerer: d.registry,
 	})
 	if err != nil {
 		return nil, err
@@ -80,6 +85,9 @@ func (d *daemon) clusters() (func(*steer.Plan), error) {
 	tokens := renew.New(renew.Config{
 		Host: secrets, Clusters: clusters, Namespace: d.namespace, Options: credentials.Options{Loopback: d.kubeLoopback}, Log: d.log, Registerer: d.registry,
 	})
-	d.tasks = append(d.tasks, i.Run, tokens.Run)
-	return i.Update, nil
+	d.tasks = append(d.tasks, i.Run, tokens.Run, workloads.Run)
+	return func(p *steer.Plan) {
+		i.Update(p)
+		workloads.Update(p)
+	}, nil
 }

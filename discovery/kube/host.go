@@ -44,9 +44,10 @@ type Installation struct {
 	// Of Run's goroutine.
 	voice     *voice
 	began     time.Time
-	remembers bool // something was told before a restart
-	recalled  bool // the members are watched that were before it
-	late      int  // Secrets that cannot be read
+	remembers bool             // something was told before a restart
+	recalled  bool             // the members are watched that were before it
+	late      int              // Secrets that cannot be read
+	reached   map[string]Reach // as it was told
 }
 
 // shelves hold the host's objects.
@@ -198,6 +199,7 @@ func (i *Installation) look(ctx context.Context) {
 		if i.shelves.clusters.ready() {
 			i.members.set(ctx, f.members)
 			i.memory.learn(f.members)
+			i.reach(f.members)
 		}
 		if i.voice.whole || i.secrets.waited(i.server) {
 			whole = !i.voice.whole && stale == "" && missing == ""

@@ -30,6 +30,9 @@ type Config struct {
 	// told as gone; of the others, what cannot be read now stays.
 	Known []fleet.Update
 	Tell  fleet.Tell
+	// Reach hears how members are reached, by the names of their clusters, whenever
+	// that changes; it must not block. nil: nobody asks.
+	Reach func(map[string]Reach)
 	Pace  Pace
 
 	Log        *slog.Logger          // nil: silent

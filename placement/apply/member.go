@@ -58,6 +58,7 @@ type member struct {
 	mu       sync.Mutex
 	kinds    map[schema.GroupKind]*watched
 	follow   context.Context //nolint:containedctx // of the connection, for kinds that are added later; nil: there is none
+	around   context.Context //nolint:containedctx // of the connection over which pods and autoscalers are watched
 	conn     connection
 	plans    map[types.UID]*plan
 	wanted   map[ref]map[types.UID]bool // workloads that want an object
@@ -169,10 +170,9 @@ func (m *member) begin(ctx context.Context, c connection) (stop func()) {
 	for _, w := range m.kinds {
 		m.start(w)
 	}
+	m.startAround()
 	m.mu.Unlock()
 	m.work.Go(func() { m.beats(ctx, c) })
-	m.work.Go(func() { m.pods.kind.follow(ctx, c, m.pace.Audit, func() {}) })
-	m.work.Go(func() { m.scalers.kind.follow(ctx, c, m.pace.Audit, func() {}) })
 	for range m.pace.Workers {
 		m.work.Go(func() { m.queue.work(ctx, m.attend) })
 	}
@@ -197,6 +197,19 @@ func (m *member) start(w *watched) {
 	m.work.Go(func() { w.kind.follow(ctx, c, m.pace.Audit, func() { m.kindChanged(w) }) })
 }
 
+// startAround has watched what happens to workloads, once there are any; it is called
+// with mu held.
+func (m *member) startAround() {
+	if m.follow == nil || len(m.kinds) == 0 || m.around == m.follow {
+		return
+	}
+	m.around = m.follow
+	ctx, c := m.follow, m.conn
+	for _, k := range []*kind{m.pods.kind, m.scalers.kind} {
+		m.work.Go(func() { k.follow(ctx, c, m.pace.Audit, m.touchAll) })
+	}
+}
+
 // watch watches just these kinds from now on. One of which objects are still here
 // stays watched.
 func (m *member) watch(kinds map[schema.GroupKind]schema.GroupVersionKind) {
@@ -211,6 +224,7 @@ func (m *member) watch(kinds map[schema.GroupKind]schema.GroupVersionKind) {
 		m.kinds[gk] = w
 		m.start(w)
 	}
+	m.startAround()
 	for gk, w := range m.kinds {
 		if _, stays := kinds[gk]; !stays && w.stock.empty() {
 			w.end()

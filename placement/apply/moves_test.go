@@ -147,3 +147,62 @@ func TestMoves(t *testing.T) {
 		us.want(t, "1", deployments+"/front", "spec", "replicas")
 	})
 }
+
+// Pods that no node takes move, and an autoscaler of a member says its replicas.
+func TestRoom(t *testing.T) {
+	all := sites(t, "host", "eu+", "us+")
+	host, eu, us := all["host"], all["eu"], all["us"]
+	host.install(t)
+	eu.machines(t, 1)
+	us.machines(t, 2)
+	h := applier(t, "one", host, eu, us).run(t)
+
+	step(t, "pods that no node takes are counted", func(t *testing.T) {
+		eu.patch(t, "/api/v1/nodes/eu-node", `{"spec":{"unschedulable":true}}`)
+		host.federate(t, "shop", shop, "")
+		eu.want(t, "3", shopPath, "spec", "replicas")
+		// The lab's scheduler does not say so, as a real one does.
+		eventually(t, func() error {
+			pods, err := eu.admin.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
+			if err != nil || len(pods.Items) != 3 {
+				return fmt.Errorf("%d pods, %w", len(pods.Items), err)
+			}
+			for _, p := range pods.Items {
+				at := metav1.NewTime(time.Now().Add(-2 * time.Minute))
+				p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available", LastTransitionTime: at}}
+				if _, err := eu.admin.CoreV1().Pods("default").UpdateStatus(t.Context(), &p, metav1.UpdateOptions{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+
+	step(t, "and move where there is room", func(t *testing.T) {
+		us.want(t, "6", shopPath, "spec", "replicas")
+		host.wantStatus(t, "shop", condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
+		h.wantNoRequests(t, func() {})
+	})
+
+	step(t, "an autoscaler takes over the replicas that there are, and gives them back", func(t *testing.T) {
+		const path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+		us.post(t, path, "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: shop}, spec: {minReplicas: 2, maxReplicas: 9, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: shop}}}")
+		eventually(t, func() error {
+			o, err := us.get(shopPath)
+			if err != nil {
+				return err
+			}
+			if l := newLive(o); l.replicas {
+				return fmt.Errorf("the replicas are still ours")
+			}
+			if n, err := us.at(shopPath, "spec", "replicas"); err != nil || n != "6" {
+				t.Fatalf("there are %q, %v", n, err)
+			}
+			return nil
+		})
+		h.wantNoRequests(t, func() { us.patch(t, shopPath, `{"spec":{"replicas":7}}`) })
+		us.want(t, "7", shopPath, "spec", "replicas")
+		us.delete(t, path+"/shop")
+		us.want(t, "6", shopPath, "spec", "replicas")
+	})
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"k8s.io/client-go/rest"
+
+	"github.com/meridian-lb/meridian/discovery/kube"
+	"github.com/meridian-lb/meridian/discovery/kube/credentials"
+	"github.com/meridian-lb/meridian/placement/apply"
+)
+
+// workloads carries out, in the members, what FederatedObjects of the host cluster
+// ask for. Reach is to hear how members are reached.
+func (d *daemon) workloads(host *rest.Config) (a *apply.Applier, reach func(map[string]kube.Reach), err error) {
+	a, err = apply.New(apply.Config{
+		Instance: d.instance, Host: credentials.Own(host), Namespace: d.namespace, Log: d.log, Registerer: d.registry,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	clients := map[string]apply.Member{} // kept, since connections are made anew only for other credentials
+	return a, func(members map[string]kube.Reach) {
+		now := make(map[string]apply.Member, len(members))
+		for name, m := range members {
+			before := clients[name]
+			if m.Config == nil || before.Token == m.Token {
+				now[name] = before
+				continue
+			}
+			client, err := credentials.Client(m.Config)
+			if err != nil {
+				d.log.Warn("a member cannot be connected to for workloads", "cluster", name, "err", err)
+				now[name] = before
+				continue
+			}
+			now[name] = apply.Member{Config: m.Config, Client: client, Token: m.Token}
+		}
+		clients = now
+		a.Members(now)
+	}, nil
+}

@@ -1,0 +1,71 @@
+package apply
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
+)
+
+// One replica writes. When it is gone another one goes on where it stopped.
+func TestTakeover(t *testing.T) {
+	all := sites(t, "host", "eu", "us")
+	host, eu, us := all["host"], all["eu"], all["us"]
+	host.install(t)
+	one := applier(t, "one", host, eu, us).run(t)
+	host.federate(t, "shop", shop, "")
+	host.wantStatus(t, "shop", condition(v1alpha1.ConditionPlaced, "True", ""))
+	two := applier(t, "two", host, eu, us).run(t)
+	two.quiet(t, time.Second)
+	for name, r := range two.requests {
+		if w := writes(r.since(0)); len(w) > 0 {
+			t.Errorf("who follows has written to %s: %q", name, w)
+		}
+	}
+
+	one.stop()
+	begin := time.Now()
+	host.patch(t, federated+"/shop", `{"spec":{"template":{"spec":{"replicas":8}}}}`)
+	for _, s := range []*site{eu, us} {
+		s.want(t, "4", shopPath, "spec", "replicas")
+	}
+	t.Logf("the other replica has written after %s", time.Since(begin))
+	two.quiet(t, time.Second)
+	for name, r := range two.requests {
+		if w := writes(r.since(0)); len(w) != 1 {
+			t.Errorf("it has written to %s: %q", name, w)
+		}
+	}
+}
+
+// A cluster that is lost for good is let go of by its name, one that left the
+// installation by itself.
+func TestLetGo(t *testing.T) {
+	all := sites(t, "host", "eu", "us")
+	host, eu, us := all["host"], all["eu"], all["us"]
+	host.install(t)
+	h := applier(t, "one", host, eu, us).run(t)
+	for i := range 2 {
+		name := fmt.Sprintf("c%d", i)
+		host.federate(t, name, strings.Replace("{apiVersion: v1, kind: ConfigMap, metadata: {name: NAME}, data: {a: b}}", "NAME", name, 1), "")
+		host.wantStatus(t, name, condition(v1alpha1.ConditionPlaced, "True", ""))
+	}
+	if err := eu.StopAPI(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		host.wantStatus(t, fmt.Sprintf("c%d", i), row("eu", v1alpha1.WorkloadUnreachable, ""))
+		host.delete(t, federated+fmt.Sprintf("/c%d", i))
+		host.wantStatus(t, fmt.Sprintf("c%d", i), condition(v1alpha1.ConditionPlaced, "False", LetGoAnnotation))
+	}
+	host.patch(t, federated+"/c0", `{"metadata":{"annotations":{"`+LetGoAnnotation+`":"true"}}}`)
+	host.wantNone(t, federated+"/c0")
+	if o, err := host.object("c1"); err != nil || o.DeletionTimestamp == nil {
+		t.Fatal(o, err)
+	}
+	h.Members(map[string]Member{"us": h.access["us"]})
+	host.wantNone(t, federated+"/c1")
+	us.wantNone(t, configMaps+"/c1")
+}
