@@ -40,6 +40,7 @@ type Pace struct {
 	Timeout time.Duration // of one; 0 means 3 s
 	Audit   time.Duration // after which a watch is made anew with a whole list, more or less; 0 means 10 min
 	Status  time.Duration // between two writings of one object's status; 0 means 1 s
+	Survey  time.Duration // between two counts of what nodes have and pods take, for workloads that are divided by room; 0 means 1 min
 	Lease   time.Duration // after which another replica may write in place of a silent one; 0 means 15 s
 	Workers int           // that write to one member at a time; 0 means 4
 }
@@ -47,7 +48,7 @@ type Pace struct {
 func (p Pace) filled() Pace {
 	for field, def := range map[*time.Duration]time.Duration{
 		&p.Pulse: 3 * time.Second, &p.Timeout: 3 * time.Second, &p.Audit: 10 * time.Minute,
-		&p.Status: time.Second, &p.Lease: 15 * time.Second,
+		&p.Status: time.Second, &p.Survey: time.Minute, &p.Lease: 15 * time.Second,
 	} {
 		if *field <= 0 {
 			*field = def

@@ -2,10 +2,13 @@ package apply
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/placement"
@@ -115,6 +118,12 @@ func (d *desk) see(w *workload, now time.Time) (views []view, settled bool) {
 				v.why = o.message
 			}
 		}
+		v.free = -1
+		if needs, ok := w.needs(); ok {
+			if v.free = m.survey.room(needs); v.free < 0 && v.silent.IsZero() {
+				settled = settled && now.Sub(w.since) >= moment // replicas that are once there stay there
+			}
+		}
 		if v.report.live != nil {
 			v.count, v.counts = placement.CountOf(v.report.live, placement.Scale{})
 		}
@@ -142,6 +151,9 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 		o = scale(w, choices, views, before)
 	default:
 		o = replicas(w, choices, views, before, now)
+	}
+	if w.missing != "" {
+		o.fault = w.missing
 	}
 	status := statusOf(w, views, o, now)
 	remembered := o.after.text() == before.text()
@@ -250,10 +262,18 @@ func replicas(w *workload, choices []placement.Choice, views []view, before memo
 	return o
 }
 
+// needs are what one of its pods asks of a node, if it is divided by room.
+func (w *workload) needs() (placement.Needs, bool) {
+	if w.template.Spread.Mode != placement.ModeFree {
+		return placement.Needs{}, false
+	}
+	return placement.NeedsOf(w.template.Object)
+}
+
 // sight is what placement is told of a cluster.
 func (v view) sight() placement.Sight {
 	s := placement.Sight{Cluster: v.name, Silent: v.silent.UTC(), Present: v.report.live != nil, Desired: v.count.Desired, Ready: v.count.Ready,
-		Scaled: v.report.scaled, Free: -1}
+		Scaled: v.report.scaled, Free: v.free}
 	if v.silent.IsZero() {
 		s.Silent = time.Time{}
 	}
@@ -283,14 +303,51 @@ func seats(w *workload, choices []placement.Choice, views []view) []placement.Se
 	return list
 }
 
+// fault keeps why nothing can be ordered; empty: it can.
+func (w *workload) fault(d *desk, text string) {
+	if w.missing != text {
+		w.missing = text
+		d.touch(w.object.UID) // for the status
+	}
+}
+
+// earlier is the earlier of two moments, of which the first may be zero.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // order has the members carry out what is decided.
 func (d *desk) order(w *workload, views []view, o outlook) {
+	var along []*unstructured.Unstructured
+	if w.template.Follow {
+		var err error
+		along, err = d.followed.of(w.template.Object)
+		switch {
+		case errors.Is(err, errUnread):
+			w.due = earlier(w.due, time.Now().Add(d.a.cfg.Pace.Timeout))
+			return // as it was
+		case err != nil:
+			w.fault(d, err.Error())
+			return // as it was
+		}
+	}
+	w.fault(d, "")
+	var versions []string
+	for _, a := range along {
+		versions = append(versions, digest(a.Object))
+	}
 	for _, v := range views {
 		if !v.silent.IsZero() || !v.known {
 			continue // as it was: whatever it has, it keeps
 		}
-		p := &plan{generation: w.object.Generation}
 		ord := o.orders[v.name]
+		p := &plan{generation: w.object.Generation, token: digest([]any{w.object.Generation, v.cluster, ord.give, ord.given, versions})}
+		if w.faults[v.name] == "" && d.members[v.name].planned(w.object.UID) == p.token {
+			continue // it knows
+		}
 		if ord.give {
 			object, problems := placement.Render(*w.template, v.cluster, ord.given, w.owner())
 			if object == nil {
@@ -300,7 +357,15 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 				}
 				continue // the last good one stays in force
 			}
-			p.parts = []part{{object: object, adopt: w.template.Adopt, main: true}}
+			for _, a := range along {
+				given, problems := placement.Render(placement.Template{Object: a, Origin: w.template.Origin}, v.cluster, placement.Given{}, w.owner())
+				if given == nil {
+					w.faults[v.name] = texts(problems)
+					continue
+				}
+				p.parts = append(p.parts, part{object: given, adopt: w.template.Adopt})
+			}
+			p.parts = append(p.parts, part{object: object, adopt: w.template.Adopt, main: true})
 		}
 		if w.faults[v.name] != "" {
 			delete(w.faults, v.name)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,13 +28,15 @@ type desk struct {
 
 	mu    sync.Mutex
 	dirty map[types.UID]bool
-	all   bool // everything is
-	turn  bool // a term has begun or ended
+	news  map[types.UID]*live // of the host's objects; nil: it is no more
+	all   bool                // everything is dirty
+	turn  bool                // a term has begun or ended
 	wake  chan struct{}
 
 	// Of run's goroutine.
 	workloads map[types.UID]*workload
 	members   map[string]*running
+	followed  *followed
 	work      sync.WaitGroup
 	leads     bool
 }
@@ -46,8 +49,10 @@ type workload struct {
 	problems []fleet.Problem      // of the object as it is now
 	bad      bool                 // it cannot be used as it is now
 	strange  []fleet.Problem      // names in it that no cluster has
+	since    time.Time            // that it is known here
 	due      time.Time            // it is thought about again then; zero: only when something changes
 	faults   map[string]string    // by cluster: why it could not be rendered there
+	missing  string               // why nothing of it can be ordered; empty: it can
 	unlisted map[string]time.Time // by cluster: since when it answers and does not show what it has
 }
 
@@ -58,21 +63,27 @@ type running struct {
 }
 
 func newDesk(a *Applier) *desk {
-	d := &desk{a: a, dirty: map[types.UID]bool{}, wake: make(chan struct{}, 1), workloads: map[types.UID]*workload{}, members: map[string]*running{}}
-	d.stock = &stock{changed: func(list []change, whole bool) {
-		for _, c := range list {
-			for _, l := range []*live{c.before, c.after} {
-				if l != nil {
-					d.touch(l.object.GetUID())
-				}
-			}
-		}
-		if whole {
-			d.touchAll()
-		}
-	}}
+	d := &desk{a: a, dirty: map[types.UID]bool{}, news: map[types.UID]*live{}, wake: make(chan struct{}, 1), workloads: map[types.UID]*workload{}, members: map[string]*running{}}
+	d.stock = &stock{changed: d.hear}
+	d.followed = newFollowed(a.conn, a.cfg.Pace, d.touchAll)
 	d.objects = newKind(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindFederatedObject), "", d.stock)
 	return d
+}
+
+// hear takes notice of the host's objects.
+func (d *desk) hear(list []change, whole bool) {
+	d.mu.Lock()
+	for _, c := range list {
+		if c.before != nil {
+			d.news[c.before.object.GetUID()], d.dirty[c.before.object.GetUID()] = nil, true
+		}
+		if c.after != nil {
+			d.news[c.after.object.GetUID()], d.dirty[c.after.object.GetUID()] = c.after, true
+		}
+	}
+	d.all = d.all || whole
+	d.mu.Unlock()
+	d.poke()
 }
 
 // touch has a workload thought about. It never blocks.
@@ -114,6 +125,7 @@ const tickEvery = time.Second
 //   - the time when a workload is due.
 func (d *desk) run(ctx context.Context) error {
 	defer d.work.Wait()
+	defer d.followed.work.Wait()
 	d.work.Go(func() { d.objects.follow(ctx, d.a.conn, d.a.cfg.Pace.Audit, d.touchAll) })
 	tick := time.NewTicker(min(tickEvery, d.a.cfg.Pace.Pulse))
 	defer tick.Stop()
@@ -122,46 +134,48 @@ func (d *desk) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.wake:
+			d.look(ctx, time.Now(), false)
 		case <-tick.C:
+			d.look(ctx, time.Now(), true)
 		}
-		d.look(ctx, time.Now())
 	}
 }
 
 // look thinks about everything that is dirty or due.
-func (d *desk) look(ctx context.Context, now time.Time) {
+func (d *desk) look(ctx context.Context, now time.Time, ticked bool) {
 	d.mu.Lock()
-	dirty, all, turn := d.dirty, d.all, d.turn
-	d.dirty, d.all, d.turn = map[types.UID]bool{}, false, false
+	dirty, news, all, turn := d.dirty, d.news, d.all, d.turn
+	d.dirty, d.news, d.all, d.turn = map[types.UID]bool{}, map[types.UID]*live{}, false, false
 	d.mu.Unlock()
 	if turn {
 		d.begin()
 	}
-	d.measure(now)
 	if all {
 		d.staff(ctx)
 	}
-	if !d.stock.ready() {
-		d.mu.Lock()
-		d.all = d.all || all
-		d.mu.Unlock()
-		return // the first list wakes us
+	d.read(news)
+	if all || len(news) > 0 {
+		d.watch(ctx)
 	}
-	over := d.read(dirty, all)
-	if all || len(dirty) > 0 {
-		d.watch()
+	if ticked {
+		d.measure(now)
 	}
-	for _, uid := range over {
-		for _, m := range d.members {
-			m.drop(uid)
+	if !d.leads || !d.stock.ready() {
+		return // what is dirty is thought about when a term begins, or the first list comes
+	}
+	if all {
+		for uid := range d.workloads {
+			dirty[uid] = true
+		}
+	} else if ticked {
+		for uid, w := range d.workloads {
+			if !w.due.IsZero() && !now.Before(w.due) {
+				dirty[uid] = true
+			}
 		}
 	}
-	if !d.leads {
-		return
-	}
-	for _, uid := range slices.Sorted(maps.Keys(d.workloads)) {
-		w := d.workloads[uid]
-		if all || dirty[uid] || !w.due.IsZero() && !now.Before(w.due) {
+	for _, uid := range slices.Sorted(maps.Keys(dirty)) {
+		if w := d.workloads[uid]; w != nil {
 			w.due = time.Time{}
 			d.think(w, now)
 		}
@@ -215,37 +229,32 @@ func (d *desk) staff(ctx context.Context) {
 	}
 }
 
-// read reads the host's objects that are new or changed, and returns those that are
+// read reads the host's objects that are new or changed, and forgets those that are
 // no more.
-func (d *desk) read(dirty map[types.UID]bool, all bool) (over []types.UID) {
-	there := map[types.UID]bool{}
-	for _, l := range d.stock.all() {
-		uid := l.object.GetUID()
-		there[uid] = true
+func (d *desk) read(news map[types.UID]*live) {
+	for uid, l := range news {
 		w := d.workloads[uid]
-		if w == nil {
-			w = &workload{faults: map[string]string{}, unlisted: map[string]time.Time{}}
-			d.workloads[uid] = w
-		} else if w.version == l.object.GetResourceVersion() {
-			continue
-		}
-		w.read(l.object)
-	}
-	for uid := range d.workloads {
-		if !there[uid] {
+		switch {
+		case l != nil:
+			if w == nil {
+				w = &workload{since: time.Now(), faults: map[string]string{}, unlisted: map[string]time.Time{}}
+				d.workloads[uid] = w
+			}
+			w.read(l.object)
+		case w != nil:
 			delete(d.workloads, uid)
 			d.a.scribe.forget(uid)
-			over = append(over, uid)
+			for _, m := range d.members {
+				m.drop(uid)
+			}
 		}
 	}
 	d.a.meter.workloads.Set(float64(len(d.workloads)))
-	return over
 }
 
 // read reads a FederatedObject. One that cannot be used leaves the last good template
 // in force.
 func (w *workload) read(o *unstructured.Unstructured) {
-	w.version = o.GetResourceVersion()
 	fresh := &v1alpha1.FederatedObject{}
 	data, err := json.Marshal(o.Object)
 	if err == nil {
@@ -286,23 +295,41 @@ func (w *workload) main() ref { return refOf(w.template.Object) }
 
 // kinds are those of all objects that members may have for a workload.
 func (w *workload) kinds() []schema.GroupKind {
-	return []schema.GroupKind{w.main().GroupKind}
+	kinds := map[schema.GroupKind]bool{w.main().GroupKind: true}
+	if w.template.Follow {
+		for r := range refsOf(w.template.Object) {
+			kinds[r.GroupKind] = true
+		}
+	}
+	return slices.Collect(maps.Keys(kinds))
 }
 
-// watch has every member watched for the kinds that there are now.
-func (d *desk) watch() {
+// watch has every member watched for the kinds that there are now, and the host for
+// what goes along.
+func (d *desk) watch(ctx context.Context) {
 	kinds := map[schema.GroupKind]schema.GroupVersionKind{}
+	follow := map[ref]bool{}
+	free := false
 	for _, w := range d.workloads {
 		if w.template == nil {
 			continue
 		}
+		free = free || w.template.Spread.Mode == placement.ModeFree
 		gvk := w.template.Object.GroupVersionKind()
 		if before, there := kinds[gvk.GroupKind()]; !there || gvk.Version > before.Version {
 			kinds[gvk.GroupKind()] = gvk
 		}
+		if w.template.Follow {
+			for r := range refsOf(w.template.Object) {
+				follow[r] = true
+				kinds[r.GroupKind] = corev1.SchemeGroupVersion.WithKind(r.Kind)
+			}
+		}
 	}
+	d.followed.want(ctx, follow)
 	for _, m := range d.members {
 		m.watch(kinds)
+		m.survey.want(free)
 	}
 }
 

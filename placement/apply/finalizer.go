@@ -43,7 +43,7 @@ func (d *desk) end(w *workload, now time.Time) {
 	var silent, busy []string
 	for _, name := range d.names() {
 		m := d.members[name]
-		m.put(w.object.UID, &plan{orphan: orphan, generation: w.object.Generation})
+		m.put(w.object.UID, &plan{orphan: orphan, generation: w.object.Generation, token: "end"})
 		v := view{name: name, report: m.report(w.object.UID, w.main(), w.kinds())}
 		v.silent, v.why = m.pulse.silence()
 		views = append(views, v)

@@ -26,7 +26,9 @@ type kind struct {
 	gvk   schema.GroupVersionKind
 	label string // selector; empty: all
 	field string // selector; empty: all
-	store cache.ReflectorStore
+
+	namespace string // empty: all
+	store     cache.ReflectorStore
 
 	mu         sync.Mutex
 	resource   schema.GroupVersionResource // zero: the API server has not said yet
@@ -178,7 +180,7 @@ func (k *kind) once(ctx context.Context, c connection, audit time.Duration, chan
 	k.cut = cut
 	k.mu.Unlock()
 	resource, _, _ := k.where()
-	lw := &listWatch{ctx: ctx, client: c.client.Resource(resource), label: k.label, field: k.field, good: func() {
+	lw := &listWatch{ctx: ctx, client: c.client.Resource(resource).Namespace(k.namespace), label: k.label, field: k.field, good: func() {
 		if k.note(nil) {
 			changed()
 		}
@@ -199,7 +201,7 @@ func (k *kind) once(ctx context.Context, c connection, audit time.Duration, chan
 // listWatch is what a reflector asks. It is used by one goroutine.
 type listWatch struct {
 	ctx    context.Context //nolint:containedctx // of the try
-	client dynamic.NamespaceableResourceInterface
+	client dynamic.ResourceInterface
 	label  string
 	field  string
 	good   func() // hears of every answer

@@ -65,6 +65,8 @@ type member struct {
 	owned    map[types.UID]map[ref]bool // objects that are there for a workload
 	bases    map[ref]base
 	outcomes map[ref]outcome
+	marks    map[ref]marking
+	survey   survey
 	pods     *pods
 	scalers  *scalers
 }
@@ -78,9 +80,10 @@ type watched struct {
 
 // plan is what a member is to have of one workload; what it has beyond that goes.
 type plan struct {
-	parts      []part // the workload itself first, unless it goes
+	parts      []part // what the workload needs, then the workload itself; none: it goes
 	orphan     bool   // what goes is left to the cluster, without our marks
 	generation int64  // of the FederatedObject
+	token      string // tells one plan from another
 }
 
 // part is one object of a plan.
@@ -104,7 +107,7 @@ func newMember(name string, a *Applier) *member {
 		access: make(chan Member, 1), queue: newQueue(),
 		kinds: map[schema.GroupKind]*watched{}, plans: map[types.UID]*plan{},
 		wanted: map[ref]map[types.UID]bool{}, owned: map[types.UID]map[ref]bool{},
-		bases: map[ref]base{}, outcomes: map[ref]outcome{},
+		bases: map[ref]base{}, outcomes: map[ref]outcome{}, marks: map[ref]marking{},
 	}
 	m.pods, m.scalers = newPods(m.podsChanged), newScalers(m.scaled)
 	return m
@@ -173,6 +176,7 @@ func (m *member) begin(ctx context.Context, c connection) (stop func()) {
 	m.startAround()
 	m.mu.Unlock()
 	m.work.Go(func() { m.beats(ctx, c) })
+	m.work.Go(func() { m.surveys(ctx, c) })
 	for range m.pace.Workers {
 		m.work.Go(func() { m.queue.work(ctx, m.attend) })
 	}

@@ -15,6 +15,7 @@ import (
 func (m *member) put(uid types.UID, p *plan) {
 	m.mu.Lock()
 	look := map[ref]bool{}
+	var order []ref // what others need comes first
 	before := m.plans[uid]
 	if before != nil {
 		for _, part := range before.parts {
@@ -33,7 +34,8 @@ func (m *member) put(uid types.UID, p *plan) {
 			m.wanted[r] = map[types.UID]bool{}
 		}
 		m.wanted[r][uid] = true
-		look[r] = true
+		order = append(order, r)
+		delete(look, r)
 	}
 	if before == nil || len(before.parts) > 0 && len(p.parts) == 0 || before.orphan != p.orphan {
 		for r := range m.owned[uid] {
@@ -42,6 +44,9 @@ func (m *member) put(uid types.UID, p *plan) {
 	}
 	m.mu.Unlock()
 	for r := range look {
+		order = append(order, r)
+	}
+	for _, r := range order {
 		m.queue.add(r)
 	}
 }
@@ -67,7 +72,7 @@ func (m *member) resign() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.plans, m.wanted = map[types.UID]*plan{}, map[ref]map[types.UID]bool{}
-	m.outcomes = map[ref]outcome{}
+	m.outcomes, m.marks = map[ref]outcome{}, map[ref]marking{}
 }
 
 // wish is what is wanted of one object.
@@ -77,6 +82,34 @@ type wish struct {
 	adopt      bool
 	orphan     bool
 	generation int64
+}
+
+// marking is an object as it was marked last, so that it is not marked again whenever
+// somebody looks.
+type marking struct {
+	object  *unstructured.Unstructured
+	needing []types.UID
+	marked  *unstructured.Unstructured
+}
+
+// marked is mark, with a memory; it is called with mu held.
+func (m *member) marked(r ref, o *unstructured.Unstructured, needing []types.UID) *unstructured.Unstructured {
+	if last := m.marks[r]; last.object == o && slices.Equal(last.needing, needing) {
+		return last.marked
+	}
+	out := mark(o, needing)
+	m.marks[r] = marking{o, needing, out}
+	return out
+}
+
+// planned is the token of the plan that the member has for a workload; empty: none.
+func (m *member) planned(uid types.UID) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.plans[uid]; p != nil {
+		return p.token
+	}
+	return ""
 }
 
 // part finds the part of a plan that is this object.
@@ -130,7 +163,9 @@ func (m *member) wish(r ref, l *live) (w wish, decided bool) {
 		}
 	}
 	if object != nil {
-		w.object = mark(object, w.needing)
+		w.object = m.marked(r, object, w.needing)
+	} else {
+		delete(m.marks, r)
 	}
 	return w, decided
 }

@@ -23,7 +23,8 @@ type view struct {
 	why     string    // it does not
 	report  report
 	count   placement.Count
-	counts  bool // the workload there has copies
+	free    int64 // more of its pods that would find a node; negative: not known
+	counts  bool  // the workload there has copies
 }
 
 // row is what is told of a cluster; false: nothing.

@@ -1,0 +1,117 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meridian-lb/meridian/placement"
+)
+
+// maxFollowed bounds how many objects of the host go along with workloads, each
+// watched by a watch of its own.
+const maxFollowed = 2000
+
+// followed are the objects of the host that workloads name. Each is watched alone, so
+// that nothing else, no other Secret above all, ever comes here. It belongs to the
+// desk's goroutine.
+type followed struct {
+	conn    connection
+	pace    Pace
+	changed func() // must not block
+	watched map[ref]*companion
+	work    sync.WaitGroup
+}
+
+// companion is an object of the host that goes along.
+type companion struct {
+	kind  *kind
+	stock *stock
+	end   context.CancelFunc
+}
+
+func newFollowed(conn connection, pace Pace, changed func()) *followed {
+	return &followed{conn: conn, pace: pace, changed: changed, watched: map[ref]*companion{}}
+}
+
+// want watches just these from now on.
+func (f *followed) want(ctx context.Context, refs map[ref]bool) {
+	for r, c := range f.watched {
+		if !refs[r] {
+			c.end()
+			delete(f.watched, r)
+		}
+	}
+	for _, r := range slices.SortedFunc(maps.Keys(refs), compareRefs) {
+		if f.watched[r] != nil || len(f.watched) >= maxFollowed {
+			continue
+		}
+		c := &companion{stock: &stock{changed: func([]change, bool) { f.changed() }}}
+		c.kind = newKind(corev1.SchemeGroupVersion.WithKind(r.Kind), "", c.stock)
+		c.kind.namespace, c.kind.field = r.Namespace, "metadata.name="+r.Name
+		ctx, cancel := context.WithCancel(ctx)
+		c.end = cancel
+		f.watched[r] = c
+		f.work.Go(func() { c.kind.follow(ctx, f.conn, f.pace.Audit, f.changed) })
+	}
+}
+
+func compareRefs(a, b ref) int {
+	if a.Kind != b.Kind {
+		if a.Kind < b.Kind {
+			return -1
+		}
+		return 1
+	}
+	return compareNames(a.NamespacedName, b.NamespacedName)
+}
+
+func refsOf(object *unstructured.Unstructured) map[ref]placement.Ref {
+	out := map[ref]placement.Ref{}
+	for _, r := range placement.Follow(object) {
+		out[ref{corev1.SchemeGroupVersion.WithKind(r.Kind).GroupKind(), types.NamespacedName{Namespace: r.Namespace, Name: r.Name}}] = r
+	}
+	return out
+}
+
+// Reasons of errors of of.
+var errUnread = errors.New("it is not known yet what goes along")
+
+// of are the objects that go along with a workload, as they would be written anew,
+// sorted. errUnread: nobody can say yet; any other error is for the author.
+func (f *followed) of(object *unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	refs := refsOf(object)
+	var list []*unstructured.Unstructured
+	for _, r := range slices.SortedFunc(maps.Keys(refs), compareRefs) {
+		c := f.watched[r]
+		if c == nil {
+			return nil, fmt.Errorf("%s is beyond the %d objects that go along with workloads; let fewer workloads follow what they name", r, maxFollowed)
+		}
+		if err := c.kind.trouble(); !c.stock.ready() {
+			if apierrors.IsForbidden(err) {
+				return nil, fmt.Errorf("we may not read %s in the host cluster, which is to go along; bind meridiand's ServiceAccount in %s to a Role with get, list and watch on it, or do without follow", r, r.Namespace)
+			}
+			return nil, errUnread
+		}
+		l := c.stock.get(r.NamespacedName)
+		switch {
+		case l == nil && refs[r].Optional:
+		case l == nil:
+			return nil, fmt.Errorf("it names %s, which is not in the host cluster; create it there, or do without follow", r)
+		default:
+			if why := placement.Portable(l.object); why != "" {
+				return nil, fmt.Errorf("%s cannot go along: %s", r, why)
+			}
+			list = append(list, placement.Bare(l.object))
+		}
+	}
+	return list, nil
+}
