@@ -251,6 +251,32 @@ validations: [{expression: "!has(object.data) || !('color' in object.data) || ob
 		eu.want(t, "red", configMaps+"/red", "data", "color")
 	})
 
+	step(t, "who changes what we write whenever it is written is answered ever more slowly", func(t *testing.T) {
+		path := configMaps + "/red"
+		for n := range 3 * contestFree {
+			if got, err := us.at(path, "data", "color"); err == nil && got == "red" {
+				us.patch(t, path, `{"data":{"color":"green"}}`)
+			}
+			o, err := host.object("red")
+			if err == nil && row("us", v1alpha1.WorkloadWaiting, "Contested: somebody in the cluster changes")(o.Status) == nil {
+				t.Logf("it is told after %d rounds", n)
+				break
+			}
+			eventually(t, func() error {
+				got, err := us.at(path, "data", "color")
+				if o, err2 := host.object("red"); err2 == nil && row("us", v1alpha1.WorkloadWaiting, "Contested")(o.Status) == nil {
+					return nil
+				}
+				if err == nil && got != "red" {
+					err = fmt.Errorf("it is %s", got)
+				}
+				return err
+			})
+		}
+		host.wantStatus(t, "red", row("us", v1alpha1.WorkloadApplied, "")) // when he has tired
+		us.want(t, "red", path, "data", "color")
+	})
+
 	step(t, "a bad object is a sentence, and its neighbours go on", func(t *testing.T) {
 		host.federate(t, "bad", "{apiVersion: v1, kind: ConfigMap, metadata: {name: bad, finalizers: [x.example.com/y]}, data: {a: b}}", "")
 		host.wantStatus(t, "bad", condition(v1alpha1.ConditionAccepted, "False", "finalizers"))

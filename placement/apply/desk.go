@@ -281,13 +281,33 @@ func (w *workload) read(o *unstructured.Unstructured) {
 	t, problems := fresh.Parse(origin)
 	w.problems, w.bad = problems, t == nil
 	if t == nil {
+		w.standIn()
 		return
 	}
 	if found := placement.Check(t.Object, placement.Rules{Home: v1alpha1.HostNamespace}, origin); len(found) > 0 {
 		w.problems, w.bad = append(problems, found...), true
+		w.standIn()
 		return
 	}
 	w.template = t
+}
+
+// standIn makes enough of a workload that is being deleted to find what is there for
+// it, though its object is not understood. Nothing is ever placed by that.
+func (w *workload) standIn() {
+	if w.template != nil || w.object.DeletionTimestamp == nil {
+		return
+	}
+	var head unstructured.Unstructured
+	if json.Unmarshal(w.object.Spec.Template.Raw, &head.Object) != nil || head.GetKind() == "" || head.GetName() == "" {
+		return
+	}
+	o := &unstructured.Unstructured{}
+	o.SetAPIVersion(head.GetAPIVersion())
+	o.SetKind(head.GetKind())
+	o.SetName(head.GetName())
+	o.SetNamespace(w.object.Namespace)
+	w.template = &placement.Template{Object: o, Where: placement.Where{Clusters: []string{""}}, Orphan: w.object.Spec.Deletion == v1alpha1.DeletionOrphan}
 }
 
 // main is the object that the workload is in a member.

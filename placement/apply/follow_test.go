@@ -79,6 +79,7 @@ func TestFree(t *testing.T) {
 	host.install(t)
 	for s, cpus := range map[*site]int{eu: 3, us: 9} {
 		s.post(t, "/api/v1/nodes", "{apiVersion: v1, kind: Node, metadata: {name: machine}}")
+		s.patch(t, "/api/v1/nodes/machine", `{"spec":{"taints":null}}`) // that it is new, which a controller would take away
 		s.patch(t, "/api/v1/nodes/machine/status", fmt.Sprintf(`{"status":{"allocatable":{"cpu":"%d","memory":"64Gi","pods":"110"},"conditions":[{"type":"Ready","status":"True"}]}}`, cpus))
 	}
 	applier(t, "one", host, eu, us).run(t)

@@ -53,22 +53,12 @@ type site struct {
 func sites(t *testing.T, names ...string) map[string]*site {
 	t.Helper()
 	programs := lab.Kube(t)
-	dirs := t.TempDir()                                       // removed after the group has stopped
-	group := lab.NewGroup(context.WithoutCancel(t.Context())) // t.Context ends before Cleanup
-	t.Cleanup(func() {
-		if err := group.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	group := lab.Begin(t)
 	out := map[string]*site{}
 	for i, name := range names {
 		name, controllers := strings.CutSuffix(name, "+")
-		dir := filepath.Join(dirs, name)
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
 		c, err := cluster.Start(t.Context(), group, cluster.Config{
-			Name: name, Addr: netip.AddrFrom4([4]byte{10, 1, 0, byte(i + 1)}), Dir: dir, Programs: programs, NoControllers: !controllers,
+			Name: name, Addr: netip.AddrFrom4([4]byte{10, 1, 0, byte(i + 1)}), Dir: t.TempDir(), Programs: programs, NoControllers: !controllers,
 		})
 		if err != nil {
 			t.Fatal(err)

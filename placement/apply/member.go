@@ -66,6 +66,7 @@ type member struct {
 	bases    map[ref]base
 	outcomes map[ref]outcome
 	marks    map[ref]marking
+	contests map[ref]contest
 	survey   survey
 	pods     *pods
 	scalers  *scalers
@@ -107,7 +108,7 @@ func newMember(name string, a *Applier) *member {
 		access: make(chan Member, 1), queue: newQueue(),
 		kinds: map[schema.GroupKind]*watched{}, plans: map[types.UID]*plan{},
 		wanted: map[ref]map[types.UID]bool{}, owned: map[types.UID]map[ref]bool{},
-		bases: map[ref]base{}, outcomes: map[ref]outcome{}, marks: map[ref]marking{},
+		bases: map[ref]base{}, outcomes: map[ref]outcome{}, marks: map[ref]marking{}, contests: map[ref]contest{},
 	}
 	m.pods, m.scalers = newPods(m.podsChanged), newScalers(m.scaled)
 	return m

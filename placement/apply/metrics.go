@@ -70,6 +70,11 @@ func (m *metrics) outcome(cluster string, before, after outcome) {
 	}
 }
 
+// resign drops what is shown of objects that another replica writes now.
+func (m *metrics) resign(cluster string) {
+	m.objects.DeletePartialMatch(prometheus.Labels{"cluster": cluster})
+}
+
 // drift counts what is mended because somebody changed it.
 func (m *metrics) drift(cluster string, l *live, w wish, b base) {
 	if b.applied != "" && b.applied == w.object.GetAnnotations()[appliedAnnotation] && b.fields != l.fields {

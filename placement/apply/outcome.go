@@ -41,6 +41,7 @@ const (
 	reasonFields      = "FieldConflict"
 	reasonTerminating = "Terminating"
 	reasonUnlisted    = "NotListed"
+	reasonContested   = "Contested"
 	reasonFailed      = "Failed"
 )
 

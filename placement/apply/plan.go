@@ -72,7 +72,8 @@ func (m *member) resign() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.plans, m.wanted = map[types.UID]*plan{}, map[ref]map[types.UID]bool{}
-	m.outcomes, m.marks = map[ref]outcome{}, map[ref]marking{}
+	m.outcomes, m.marks, m.contests = map[ref]outcome{}, map[ref]marking{}, map[ref]contest{}
+	m.meter.resign(m.name)
 }
 
 // wish is what is wanted of one object.

@@ -53,12 +53,17 @@ func (q *queue) add(r ref) {
 
 // later has an object looked at after a while that grows with every failure.
 func (q *queue) later(r ref) {
+	q.after(r, q.limit.When(r))
+}
+
+// after has an object looked at after a while.
+func (q *queue) after(r ref, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if _, there := q.waiting[r]; there || q.ended || q.timers[r] != nil {
 		return
 	}
-	q.timers[r] = time.AfterFunc(q.limit.When(r), func() { q.add(r) })
+	q.timers[r] = time.AfterFunc(wait, func() { q.add(r) })
 }
 
 // well forgets an object's failures.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -58,8 +59,11 @@ func (m *member) attend(ctx context.Context, r ref) {
 	switch {
 	case wanted.object == nil && (l == nil || !decided):
 		m.mu.Lock()
+		before := m.outcomes[r]
 		delete(m.outcomes, r)
+		delete(m.contests, r)
 		m.mu.Unlock()
+		m.meter.outcome(m.name, before, outcome{})
 		m.queue.well(r)
 		return
 	case wanted.object == nil && wanted.orphan:
@@ -139,6 +143,14 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 		m.meter.drift(m.name, l, w, m.base(r))
 		force = true // it is ours
 	}
+	content := w.object.GetAnnotations()[appliedAnnotation]
+	m.mu.Lock()
+	c := m.contests[r]
+	m.mu.Unlock()
+	if wait := c.wait(content, time.Now()); wait > 0 {
+		m.queue.after(r, wait)
+		return waiting(reasonContested, "somebody in the cluster changes or deletes it whenever it is written, so it is written ever more slowly; find out who, by its managed fields, and let only one of you say so"), nil
+	}
 	object := w.object
 	if l != nil {
 		object = placement.Retain(object, l.object)
@@ -161,7 +173,8 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 	}
 	fresh := newLive(after)
 	m.mu.Lock()
-	m.bases[r] = base{applied: w.object.GetAnnotations()[appliedAnnotation], fields: fresh.fields}
+	m.bases[r] = base{applied: content, fields: fresh.fields}
+	m.contests[r] = m.contests[r].next(content, time.Now())
 	m.mu.Unlock()
 	s.put(fresh)
 	return good, nil
