@@ -30,6 +30,7 @@ type Joining struct {
 	TokenLifetime time.Duration // 0 means 7 days
 	ZoneLabels    bool          // every node has to say its zone
 	AnyEndpoint   bool          // endpoints may lie anywhere, whatever the nodes say
+	Workloads     []string      // resources that the host may write there, of ParseWorkloads; none: as it was
 
 	uid string // of the cluster that joins; empty: it does not say
 }
@@ -50,7 +51,7 @@ func Join(ctx context.Context, member, host *Reach, j Joining, dryRun bool, p Pr
 	if err != nil {
 		return nil, err
 	}
-	inMember := memberObjects(j.Namespace)
+	inMember := j.inMember()
 	if ours {
 		inMember = append([]*unstructured.Unstructured{memberNamespace(j.Namespace)}, inMember...)
 	}
@@ -170,7 +171,7 @@ func (j *Joining) rights(ctx context.Context, member, host *Reach) (ours bool, m
 	default:
 		return false, nil, member.explain("reading Namespace "+j.Namespace, err)
 	}
-	inMember := memberObjects(j.Namespace)
+	inMember := j.inMember()
 	if ours {
 		inMember = append(inMember, memberNamespace(j.Namespace))
 	}

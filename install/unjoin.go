@@ -79,6 +79,11 @@ func (l *Leaving) inHost() []*unstructured.Unstructured {
 		bare(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindCluster), "", l.Name))
 }
 
+// inMember are all that a member may hold for its host.
+func (l *Leaving) inMember() []*unstructured.Unstructured {
+	return append(memberObjects(l.Namespace), workloadObjects(l.Namespace, nil)...)
+}
+
 // Left are the objects that Unjoin deletes, by their names, the first first. A nil
 // member keeps its own.
 func Left(member *Reach, l Leaving) []Part {
@@ -90,7 +95,7 @@ func Left(member *Reach, l Leaving) []Part {
 		return parts
 	}
 	var own []*unstructured.Unstructured
-	for _, o := range slices.Backward(memberObjects(l.Namespace)) {
+	for _, o := range slices.Backward(l.inMember()) {
 		own = append(own, bare(o.GroupVersionKind(), o.GetNamespace(), o.GetName()))
 	}
 	return append(parts, Part{Where: "member " + l.Name, Objects: own})
@@ -137,7 +142,7 @@ func (l *Leaving) drain(ctx context.Context, host *Reach, p Progress) error {
 // clean removes from the member what was made for the host, and the namespace if
 // that was made for it too and holds nothing else.
 func (l *Leaving) clean(ctx context.Context, member *Reach, p Progress) error {
-	objects := memberObjects(l.Namespace)
+	objects := l.inMember()
 	if err := member.removeAll(ctx, objects, p); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ type joining struct {
 	gateways     []string
 	networks     []string
 	order        install.Joining
+	workloads    []string
 }
 
 func newJoin(o *options) *cobra.Command {
@@ -27,7 +29,8 @@ func newJoin(o *options) *cobra.Command {
 		Long: `join makes a ServiceAccount in the member that may see services, endpoints, nodes and namespaces
 and nothing else, gives the host a token of it that ends by itself and is renewed in time, and
 describes the member to the host as object Cluster. Before anything is written, everything that is
-missing is said at once. Joining again changes what is said anew, keeps the rest, and renews the token if need be.
+missing is said at once. With --workloads the host may write objects of the named kinds too, so that
+FederatedObjects are carried out there. Joining again changes what is said anew, keeps the rest, and renews the token if need be.
 
 Region, zone and place come from the nodes' topology labels and a table of the regions of AWS,
 Azure and Google Cloud; elsewhere say them with --region and --place.`,
@@ -53,6 +56,8 @@ Azure and Google Cloud; elsewhere say them with --region and --place.`,
 	f.StringVar(&j.order.Network, "network", "", "network that its endpoints belong to, if it shares one with other clusters; default: its own")
 	f.StringArrayVar(&j.networks, "endpoint-network", nil, "prefix that its endpoints' addresses lie in, or \"any\"; may be repeated; default: what its nodes say")
 	f.StringVar(&j.order.Server, "api-server", "", "https URL by which the host reaches its API server; default: that of its context")
+	f.StringSliceVar(&j.workloads, "workloads", nil, "let the host place workloads there: resources that it may write (\"deployments.apps,configmaps\"), or without a value "+strings.Join(install.DefaultWorkloads(), ", ")+"; default: as it was, and none at first")
+	f.Lookup("workloads").NoOptDefVal = strings.Join(install.DefaultWorkloads(), ",")
 	f.DurationVar(&j.order.TokenLifetime, "token-lifetime", install.DefaultTokenLifetime, "life of the host's token, which is renewed in time")
 	return cmd
 }
@@ -87,6 +92,9 @@ func (j *joining) run(c *cobra.Command, o *options) error {
 
 // read takes over what flags say.
 func (j *joining) read() (err error) {
+	if j.order.Workloads, err = install.ParseWorkloads(j.workloads); err != nil {
+		return err
+	}
 	j.order.Region = fleet.Region(j.region)
 	if j.place != "" {
 		if j.order.Place, err = install.ParsePlace(j.place); err != nil {

@@ -1,0 +1,99 @@
+package install
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/meridian-lb/meridian/api/field"
+)
+
+// workloadRole is what a host may write in a member, for the workloads that it places
+// there. A member has it only if it was asked for.
+const workloadRole = "meridian:workloads"
+
+// DefaultWorkloads are the kinds that a host may write in a member which takes
+// workloads and does not say which. Secrets are not among them.
+func DefaultWorkloads() []string {
+	return []string{
+		"configmaps", "cronjobs.batch", "daemonsets.apps", "deployments.apps", "horizontalpodautoscalers.autoscaling", "jobs.batch",
+		"replicasets.apps", "services", "statefulsets.apps",
+	}
+}
+
+// escalating are resources by which who may write them can become anybody.
+var escalating = []string{
+	"clusterrolebindings.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io",
+	"roles.rbac.authorization.k8s.io", "nodes", "certificatesigningrequests.certificates.k8s.io", "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+	"validatingwebhookconfigurations.admissionregistration.k8s.io",
+}
+
+// ParseWorkloads reads the kinds that a host may write, each as kubectl writes a
+// resource: "deployments.apps", "configmaps". The result is sorted.
+func ParseWorkloads(list []string) ([]string, error) {
+	var out []string
+	for _, text := range list {
+		resource, group, grouped := strings.Cut(text, ".")
+		if field.Label(resource) != nil || grouped && field.Subdomain(group) != nil {
+			return nil, fmt.Errorf("--workloads: %.80q is no resource; write its plural and its group, like \"deployments.apps\" or \"configmaps\"", text)
+		}
+		if slices.Contains(escalating, text) {
+			return nil, fmt.Errorf("--workloads: who may write %s can become anybody in the cluster; place these by other means", text)
+		}
+		out = append(out, text)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// workloadRules let a host carry workloads out: write the kinds that are named, make
+// the namespaces that these need, and see what becomes of them.
+func workloadRules(resources []string) []rbacv1.PolicyRule {
+	groups := map[string][]string{}
+	var names []string
+	for _, text := range resources {
+		resource, group, _ := strings.Cut(text, ".")
+		if groups[group] == nil {
+			names = append(names, group)
+		}
+		groups[group] = append(groups[group], resource)
+	}
+	slices.Sort(names)
+	see := []string{"get", "list", "watch"}
+	rules := []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"create"}},
+		{APIGroups: []string{""}, Resources: []string{"nodes", "pods"}, Verbs: see},
+		{APIGroups: []string{"autoscaling"}, Resources: []string{"horizontalpodautoscalers"}, Verbs: see},
+	}
+	for _, group := range names {
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: groups[group], Verbs: append(slices.Clone(see), "create", "patch", "delete")})
+	}
+	return rules
+}
+
+// workloadObjects let a host carry workloads out in a member.
+func workloadObjects(namespace string, resources []string) []*unstructured.Unstructured {
+	labels := map[string]string{labelPartOf: manager, labelManagedBy: manager}
+	rbac := rbacv1.SchemeGroupVersion
+	return []*unstructured.Unstructured{
+		object(rbac.WithKind("ClusterRole"), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: workloadRole, Labels: labels}, Rules: workloadRules(resources)}),
+		object(rbac.WithKind("ClusterRoleBinding"), &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: workloadRole, Labels: labels},
+			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: memberAccount, Namespace: namespace}},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbac.Group, Kind: "ClusterRole", Name: workloadRole},
+		}),
+	}
+}
+
+// inMember are the objects that a member holds for its host.
+func (j *Joining) inMember() []*unstructured.Unstructured {
+	objects := memberObjects(j.Namespace)
+	if len(j.Workloads) > 0 {
+		objects = append(objects, workloadObjects(j.Namespace, j.Workloads)...)
+	}
+	return objects
+}

@@ -1,0 +1,53 @@
+package install
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+// What is written is named, and by none of it can a host become anybody.
+func TestParseWorkloads(t *testing.T) {
+	got, err := ParseWorkloads([]string{"deployments.apps", "configmaps", "widgets.shop.example.com", "configmaps"})
+	if want := []string{"configmaps", "deployments.apps", "widgets.shop.example.com"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := ParseWorkloads(nil); err != nil || got != nil {
+		t.Errorf("nothing is %v, %v", got, err)
+	}
+	if _, err := ParseWorkloads(DefaultWorkloads()); err != nil {
+		t.Error(err)
+	}
+	for text, says := range map[string]string{
+		"*": "is no resource", "deployments.": "is no resource", "Pods": "is no resource", "": "is no resource",
+		"clusterroles.rbac.authorization.k8s.io": "can become anybody", "nodes": "can become anybody",
+	} {
+		if _, err := ParseWorkloads([]string{text}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", text, err, says)
+		}
+	}
+}
+
+// A member that takes no workloads can be changed by nobody; one that does, in what
+// was named only.
+func TestWorkloadRules(t *testing.T) {
+	for _, rule := range memberRules() {
+		if !slices.Equal(rule.Verbs, []string{"get", "list", "watch"}) {
+			t.Errorf("a member gives %v", rule)
+		}
+	}
+	for _, rule := range workloadRules(DefaultWorkloads()) {
+		if slices.Contains(rule.Resources, "secrets") || slices.Contains(rule.Resources, rbacv1.ResourceAll) || slices.Contains(rule.Verbs, rbacv1.VerbAll) {
+			t.Errorf("workloads give %v", rule)
+		}
+		if slices.Contains(rule.Resources, "namespaces") && !slices.Equal(rule.Verbs, []string{"create"}) {
+			t.Errorf("namespaces may be more than created: %v", rule)
+		}
+	}
+	j := Joining{Namespace: Namespace}
+	if n := len(j.inMember()); n != len(memberObjects(Namespace)) {
+		t.Errorf("without workloads a member holds %d objects", n)
+	}
+}
