@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -121,7 +122,11 @@ func (o *Removing) find(ctx context.Context, r *Reach) (objects []*unstructured.
 	if err != nil {
 		return nil, nil, err
 	}
-	objects = append(volumes, objects...)
+	own, err := o.daemons(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	objects = slices.Concat(volumes, own, objects)
 	ns, note, err := o.home(ctx, r, objects)
 	if note != "" {
 		notes = append(notes, note)
@@ -225,6 +230,29 @@ func (o *Removing) volumes(ctx context.Context, r *Reach) ([]*unstructured.Unstr
 	var out []*unstructured.Unstructured
 	for _, v := range list.Items {
 		out = append(out, bare(corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"), v.Namespace, v.Name))
+	}
+	return out, nil
+}
+
+// daemons are the objects that the daemons made for themselves. What they record would
+// otherwise hold the namespace, and be believed by the next installation. They go when
+// the daemons' rights have gone, so that none is made again.
+func (o *Removing) daemons(ctx context.Context, r *Reach) ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	for _, x := range []*unstructured.Unstructured{
+		bare(corev1.SchemeGroupVersion.WithKind("ConfigMap"), o.Namespace, v1alpha1.LedgerName),
+		bare(coordinationv1.SchemeGroupVersion.WithKind("Lease"), o.Namespace, v1alpha1.LeaseName),
+	} {
+		client, err := r.resource(ctx, x)
+		if err != nil {
+			return nil, err
+		}
+		switch _, err := client.Get(ctx, x.GetName(), metav1.GetOptions{}); {
+		case err == nil:
+			out = append(out, x)
+		case !apierrors.IsNotFound(err):
+			return nil, r.explain("looking for "+name(x), err)
+		}
 	}
 	return out, nil
 }

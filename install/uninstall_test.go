@@ -2,13 +2,17 @@ package install
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
 
 // left lists what bears Meridian's label in a cluster, namespaces that end too.
@@ -159,6 +163,13 @@ func TestUninstall(t *testing.T) {
 			t.Fatal(err)
 		}
 		inited(eu, Settings{Zone: zone})
+		ledger := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.LedgerName, Namespace: Namespace}} // as daemons make them
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.LeaseName, Namespace: Namespace}}
+		_, e1 := eu.kube.CoreV1().ConfigMaps(Namespace).Create(ctx, ledger, metav1.CreateOptions{})
+		_, e2 := eu.kube.CoordinationV1().Leases(Namespace).Create(ctx, lease, metav1.CreateOptions{})
+		if err := errors.Join(e1, e2); err != nil {
+			t.Fatal(err)
+		}
 		if out := uninstall(eu, Removing{}); !strings.Contains(out, "ConfigMap meridian-system/mine") || !strings.Contains(out, "the CRDs stay") {
 			t.Errorf("%s", out)
 		}
@@ -166,6 +177,11 @@ func TestUninstall(t *testing.T) {
 			if !strings.HasPrefix(n, "CustomResourceDefinition") {
 				t.Errorf("%s is left", n)
 			}
+		}
+		_, e1 = eu.kube.CoreV1().ConfigMaps(Namespace).Get(ctx, ledger.Name, metav1.GetOptions{})
+		_, e2 = eu.kube.CoordinationV1().Leases(Namespace).Get(ctx, lease.Name, metav1.GetOptions{})
+		if !apierrors.IsNotFound(e1) || !apierrors.IsNotFound(e2) {
+			t.Errorf("what the daemons made for themselves is left: %v, %v", e1, e2)
 		}
 		z := bare(clustersResource.GroupVersion().WithKind("Zone"), "", "shop.example.com")
 		client, err := eu.resource(ctx, z)

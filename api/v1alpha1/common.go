@@ -12,6 +12,12 @@ import (
 // it that names no target holds for every service of every namespace.
 const HostNamespace = "meridian-system"
 
+// What the daemons themselves make in the namespace of their installation.
+const (
+	LedgerName = "meridian-hosts"  // ConfigMap: since when hosts are claimed
+	LeaseName  = "meridian-status" // Lease: who of them writes status
+)
+
 // HostCluster is the name that objects of the installation itself carry in
 // place of a cluster's, so no cluster may have it.
 const HostCluster = "host"

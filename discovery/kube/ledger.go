@@ -24,7 +24,7 @@ import (
 const (
 	// LedgerName is the ConfigMap in the installation's namespace that records since
 	// when hosts are claimed, where objects do not say it by their age.
-	LedgerName = "meridian-hosts"
+	LedgerName = v1alpha1.LedgerName
 	ledgerKey  = "claims"
 	maxLedger  = 512 << 10 // bytes, some thousand claims; a ConfigMap takes twice as much
 )

@@ -18,12 +18,13 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/geo/steer"
 )
 
 // leaseName is the Lease of which one replica at a time is the holder; it alone writes.
-const leaseName = "meridian-status"
+const leaseName = v1alpha1.LeaseName
 
 // scribe writes back what became of the host's objects.
 type scribe struct {
