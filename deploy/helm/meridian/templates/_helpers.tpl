@@ -25,13 +25,14 @@ app.kubernetes.io/part-of: meridian
 {{- end }}
 
 {{/* A file that an Envoy starts with. Package xds/bootstrap writes it with words that
-stand for what only the values know; nothing else is changed. */}}
+stand for what only the values know; nothing else is changed. Words are quoted: a region
+"no" is no truth value, and a network "1234" no number. */}}
 {{- define "meridian.envoyFile" -}}
 {{- .root.Files.Get (printf "files/envoy/%s" .name)
-    | replace "region.placeholder" (include "meridian.region" .root)
-    | replace "network.placeholder" (.root.Values.network | default "\"\"")
+    | replace "region.placeholder" (include "meridian.region" .root | quote)
+    | replace "network.placeholder" (.root.Values.network | quote)
     | replace "domain.placeholder" .root.Values.trustDomain
-    | replace "xds.placeholder" (.root.Values.gateway.xds | default (printf "meridiand.%s.svc" .root.Release.Namespace)) -}}
+    | replace "xds.placeholder" (.root.Values.gateway.xds | default (printf "meridiand.%s.svc" .root.Release.Namespace) | quote) -}}
 {{- end }}
 
 {{- define "meridian.podSecurity" -}}
