@@ -27,9 +27,10 @@ type Checking struct {
 // check looks at one installation.
 type check struct {
 	Checking
-	host   *Reach
-	report *Report
-	helm   bool // helm installed it, and keeps it
+	host     *Reach
+	report   *Report
+	helm     bool // helm installed it, and keeps it
+	follower bool // its daemons follow the host cluster's, and look at no objects here
 }
 
 // Check looks at an installation. The error says why nothing could be looked at;
@@ -49,6 +50,7 @@ func Check(ctx context.Context, host *Reach, c Checking) (*Report, error) {
 	}
 	set, err := host.kube.AppsV1().StatefulSets(c.Namespace).Get(ctx, daemonAccount, metav1.GetOptions{})
 	k.helm = err == nil && set.Labels[labelManagedBy] == "Helm"
+	k.follower = err == nil && follows(set)
 	if found, e := host.existing(ctx, c.Namespace, SecretRecord, SecretAuthority, SecretControl, SecretGateway); apierrors.IsNotFound(err) && e == nil && len(found) == 0 {
 		k.report.add(Fault, "Namespace "+c.Namespace, "nothing is installed in it", k.again()+" --region REGION, or choose the host cluster with --context")
 		return k.report, nil
@@ -154,6 +156,12 @@ func (k *check) objects(ctx context.Context) error {
 		}
 		if err != nil {
 			return k.host.explain("listing "+resource, err)
+		}
+		if k.follower {
+			if len(list.Items) > 0 {
+				k.report.add(Note, plural(kind)+"."+v1alpha1.Group, fmt.Sprintf("%d are here, and nobody looks at them: these daemons follow those of the host cluster", len(list.Items)), "write them in the host cluster, and delete them here")
+			}
+			continue
 		}
 		if kind == v1alpha1.KindCluster && len(list.Items) == 0 {
 			k.report.add(Note, "Clusters", "no cluster has joined yet, so there is nothing to serve", "meridian join NAME --context CONTEXT --host-context "+k.host.Name)

@@ -121,6 +121,9 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 	if there, known := host.crd(ctx, v1alpha1.Group, v1alpha1.KindCluster); known && !there {
 		missing = append(missing, fmt.Sprintf("%s is no host cluster: it knows no Cluster of meridian.dev; run \"meridian init --context %s\" first", host.Name, host.Name))
 	}
+	if host.follower(ctx, j.Namespace) {
+		missing = append(missing, fmt.Sprintf("%s is no host cluster: its daemons follow those of another region and look at no Clusters here; name with --host-context the cluster that \"meridian init\" was told with --share-with", host.Name))
+	}
 	ours, lacking, err := j.rights(ctx, member, host)
 	if err != nil {
 		return false, err

@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -80,6 +81,22 @@ func (r *Reach) network(ctx context.Context, namespace string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// follower reports whether daemons are installed that watch no objects here: those of
+// another region, which follow the host cluster's. Who may not see them knows nothing.
+func (r *Reach) follower(ctx context.Context, namespace string) bool {
+	set, err := r.kube.AppsV1().StatefulSets(namespace).Get(ctx, daemonAccount, metav1.GetOptions{})
+	return err == nil && follows(set)
+}
+
+func follows(set *appsv1.StatefulSet) bool {
+	for _, c := range set.Spec.Template.Spec.Containers {
+		if c.Name == daemonAccount {
+			return !slices.ContainsFunc(c.Args, func(arg string) bool { return arg == "--kube" || strings.HasPrefix(arg, "--kubeconfig") })
+		}
+	}
+	return false
 }
 
 // String is what was read, for people.

@@ -102,6 +102,21 @@ func TestUninstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	inited(us, Settings{Region: "us-east1", Authority: authority, Values: map[string]any{"meridiand": map[string]any{"kube": false}}})
+	t.Run("another region is no host", func(t *testing.T) {
+		_, err := Join(ctx, eu, us, Joining{Membership: Membership{Name: "eu-1", Region: "europe-west1"}}, false, Progress{})
+		if err == nil || !strings.Contains(err.Error(), "us is no host cluster: its daemons follow") {
+			t.Errorf("got %v", err)
+		}
+		r, err := Check(ctx, us, Checking{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range r.Findings {
+			if strings.Contains(f.Remedy, "meridian join") {
+				t.Errorf("%+v", f)
+			}
+		}
+	})
 	join := func() {
 		t.Helper()
 		if _, err := Join(ctx, us, eu, Joining{Membership: Membership{Name: "us-1", Region: "us-east1"}}, false, Progress{}); err != nil {
