@@ -31,6 +31,7 @@ type scribe struct {
 	i       *Installation
 	plan    atomic.Pointer[steer.Plan]
 	wake    chan struct{}
+	turns   chan struct{} // full while this replica writes
 	written map[types.UID]writing
 	events  map[string]time.Time // by name, when they were made
 }
@@ -43,7 +44,7 @@ type writing struct {
 }
 
 func newScribe(i *Installation) *scribe {
-	return &scribe{i: i, wake: make(chan struct{}, 1), written: map[types.UID]writing{}, events: map[string]time.Time{}}
+	return &scribe{i: i, wake: make(chan struct{}, 1), turns: make(chan struct{}, 1), written: map[types.UID]writing{}, events: map[string]time.Time{}}
 }
 
 // Update takes the newest plan. It never blocks.
@@ -75,13 +76,25 @@ func (s *scribe) run(ctx context.Context) {
 		e, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock: lock, LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
 			ReleaseOnCancel: true, Name: leaseName,
-			Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: s.lead, OnStoppedLeading: func() {}},
+			Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: s.turn, OnStoppedLeading: func() {}},
 		})
 		if err != nil {
 			s.i.log.Error("no status is written", "err", err)
 			return
 		}
 		e.Run(quiet)
+	}
+	s.turns <- struct{}{} // when the last one is over
+}
+
+// turn leads when the turn before it, whose lease was lost, is over: an elector waits
+// for nobody, and what was written belongs to one goroutine.
+func (s *scribe) turn(ctx context.Context) {
+	select {
+	case s.turns <- struct{}{}:
+		s.lead(ctx)
+		<-s.turns
+	case <-ctx.Done():
 	}
 }
 
