@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,6 +34,9 @@ func (r *Reach) Apply(ctx context.Context, objects []*unstructured.Unstructured,
 		stop := p.during("%s in %s", name(o), r.Name)
 		did, err := r.apply(ctx, o)
 		stop()
+		if immutable(err) {
+			return out, r.lasting(o, err)
+		}
 		if err != nil {
 			return out, r.explain("applying "+name(o), err)
 		}
@@ -48,6 +52,23 @@ func (r *Reach) Apply(ctx context.Context, objects []*unstructured.Unstructured,
 		p.Say("  %s %s", name(o), did)
 	}
 	return out, nil
+}
+
+// immutable reports whether a change is one that no API server makes: the volumes of a
+// StatefulSet, the selector of a Deployment.
+func immutable(err error) bool {
+	return apierrors.IsInvalid(err) && (strings.Contains(err.Error(), "field is immutable") || strings.Contains(err.Error(), "updates to statefulset spec"))
+}
+
+// lasting says how an object is made anew that cannot be changed. Its pods and their
+// volumes stay meanwhile.
+func (r *Reach) lasting(o *unstructured.Unstructured, err error) error {
+	where := ""
+	if o.GetNamespace() != "" {
+		where = " -n " + o.GetNamespace()
+	}
+	return fmt.Errorf("applying %s in %s: the API server lets nobody change that; \"kubectl --context %s%s delete %s %s --cascade=orphan\" takes it away and leaves its pods and volumes as they are, then run this again: %w",
+		name(o), r.Name, r.Name, where, strings.ToLower(o.GetKind()), o.GetName(), err)
 }
 
 func (r *Reach) apply(ctx context.Context, o *unstructured.Unstructured) (string, error) {
