@@ -24,7 +24,7 @@ import (
 type Removing struct {
 	Namespace string // empty means meridian-system
 	Force     bool   // also while members are joined: they are forgotten, and their parts stay there
-	CRDs      bool   // also the CRDs, and with them every Cluster, TrafficPolicy and Zone
+	CRDs      bool   // also the CRDs, and with them every object of their kinds
 }
 
 // Uninstall removes from a cluster what Init has made there, gateways and daemons
@@ -110,9 +110,9 @@ func (o *Removing) find(ctx context.Context, r *Reach) (objects []*unstructured.
 	}
 	sortObjects(objects)
 	if o.CRDs {
-		notes = append(notes, "with the CRDs every Cluster, TrafficPolicy and Zone goes.")
+		notes = append(notes, "with the CRDs every Cluster, FederatedObject, Placement, TrafficPolicy and Zone goes.")
 	} else if there, _ := r.crd(ctx, v1alpha1.Group, v1alpha1.KindCluster); there {
-		notes = append(notes, "the CRDs stay, and with them every TrafficPolicy and Zone; --crds deletes them too.")
+		notes = append(notes, "the CRDs stay, and with them every FederatedObject, Placement, TrafficPolicy and Zone; --crds deletes them too.")
 	}
 	for _, m := range members {
 		objects = append(objects, m)
