@@ -98,12 +98,14 @@ func (w *world) destroy() {
 	for _, name := range []string{"eu", "us"} { // asia has left
 		w.meridian("unjoin", name, "--context", name, "--host-context", "us", "--grace", "0s")
 	}
-	for _, name := range []string{"eu", "asia", "us"} {
+	for _, name := range []string{"eu", "asia", "us"} { // the host last
 		s := w.site(name)
 		w.meridian("uninstall", "--context", name, "--crds")
-		for _, kind := range []string{"namespaces", "crds", "clusterroles", "clusterrolebindings"} {
-			if out := s.kubectl("", "get", kind, "-o", "name"); strings.Contains(out, "meridian") {
-				w.t.Errorf("%s still has %s", name, out)
+		for _, kind := range []string{"namespaces", "crds", "clusterroles", "clusterrolebindings", "ingressclasses"} {
+			for _, left := range strings.Fields(s.kubectl("", "get", kind, "-o", "name")) {
+				if strings.Contains(left, "meridian") {
+					w.t.Errorf("%s still has %s", name, left)
+				}
 			}
 		}
 	}
@@ -333,6 +335,7 @@ func (w *world) serverOlder(s *site) {
 	if err := s.Restore(w.ctx, was); err != nil {
 		w.t.Fatal(err)
 	}
+	w.inTouch("host")
 	w.fresh(s)
 	w.endpoints(s, 2, 60*time.Second)
 	s.kubectl("", "scale", "deployment/whereami", "--replicas=4")
@@ -537,6 +540,7 @@ endpoints: [{addresses: [10.101.0.1], conditions: {ready: true}}]
 		}
 	}
 	us.kubectl("", "delete", "clusters.meridian.dev", "exec-plugin", "wrong-ca", "expired-token")
+	us.kubectl("", "delete", "secrets", "-n", "meridian-system", "exec-plugin", "wrong-ca", "expired-token")
 	us.kubectl("", "delete", "namespace", "other-team", "--wait=false")
 	eu.kubectl("", "delete", "endpointslice", "flip-2")
 	w.settle(c, 50)

@@ -147,6 +147,7 @@ func TestWalkthrough(t *testing.T) {
 	w.step("an older Ingress wants the shop's host", func() { w.hijack(us) })
 	w.step("Europe's API server is away for a minute", func() { w.serverAway(eu) })
 	w.step("Europe's API server comes back older", func() { w.serverOlder(eu) })
+	w.step("the host's API server comes back older", func() { w.serverOlder(us) })
 	w.step("the daemon restarts while an API server is dead", func() { w.daemonRestarts(us, asia) })
 	w.step("the daemon restarts while the host's API server is dead", func() { w.daemonAlone(us, eu) })
 	w.step("credentials are rotated", func() { w.rotate(eu) })
