@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -151,10 +152,10 @@ func (w *world) latency() {
 	var took []time.Duration
 	for i := range changes {
 		want := 2 + i%7 // none twice in a row, and no old one that could pass for a new one
+		began := time.Now()
 		if _, err := eu.kube.DiscoveryV1().EndpointSlices("default").Patch(w.ctx, "flip-1", types.MergePatchType, flipTo(want), metav1.PatchOptions{}); err != nil {
 			w.t.Fatal(err)
 		}
-		began := time.Now()
 		var all sync.WaitGroup
 		late := make([]time.Duration, len(w.sites))
 		for at, s := range w.sites {
@@ -186,11 +187,21 @@ func (w *world) latency() {
 	if p99 > 500*time.Millisecond {
 		w.t.Errorf("p99 is %v, want at most 500 ms", p99)
 	}
-	for s, after := range w.updates() {
-		for name, n := range after {
-			if n != before[s][name] && !strings.Contains(name, "default/flip/80") {
-				w.t.Errorf("%s was sent %d updates of %s", s, n-before[s][name], name)
+	after := w.updates()
+	for _, s := range w.sites {
+		// What clients' requests are divided by, and at home what the relay's are.
+		want := map[string]int{"cluster.default/flip/80.update_success": changes}
+		if s == eu {
+			want["cluster.local|default/flip/80.update_success"] = changes
+		}
+		got := map[string]int{}
+		for name, n := range after[s.cluster] {
+			if n != before[s.cluster][name] {
+				got[name] = n - before[s.cluster][name]
 			}
+		}
+		if !maps.Equal(got, want) {
+			w.t.Errorf("%s was sent %v updates, want %v", s.cluster, got, want)
 		}
 	}
 }
