@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -113,10 +114,8 @@ func (d *desk) see(w *workload, now time.Time) (views []view, settled bool) {
 				w.unlisted[name] = since
 			}
 			settled = settled && now.Sub(since) >= moment
-			v.silent, v.why = since, "what it has cannot be read"
-			if o := v.report.outcome; o.message != "" {
-				v.why = o.message
-			}
+			v.silent, v.why = since, cmp.Or(v.report.unread, "it has not shown yet what it has")
+			v.unread = true
 		}
 		v.free = -1
 		if needs, ok := w.needs(); ok {

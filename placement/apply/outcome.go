@@ -69,7 +69,7 @@ func failed(r ref, verb string, err error) outcome {
 	case apierrors.HasStatusCause(err, "NamespaceTerminating"):
 		return waiting(reasonTerminating, "the namespace %s is being deleted in the cluster", r.Namespace)
 	case apierrors.IsForbidden(err):
-		return refused(reasonForbidden, "the cluster does not let us %s it: %s", verb, text)
+		return refused(reasonForbidden, "the cluster does not let us %s it; name its kind in \"meridian join --workloads\": %s", verb, text)
 	case errors.As(err, &status) && status.Status().Code >= 400 && status.Status().Code < 500 && status.Status().Code != 429:
 		return refused(reasonRefused, "the cluster refuses it: %s", text)
 	}

@@ -243,8 +243,18 @@ type report struct {
 	outcome outcome                    // of the workload, or of the first thing that it needs and that went wrong
 	left    int                        // objects that are there for it
 	listed  bool                       // the member has shown what it has
+	unread  string                     // why it has not; empty: it has, or nobody knows yet
 	pods    []placement.Pod            // that no node takes
 	scaled  bool                       // an autoscaler of the member says how many replicas it has
+}
+
+// watchError is why a kind that may be there is not shown; nil: it is, or nobody has
+// tried yet.
+func (w *watched) watchError() error {
+	if w == nil {
+		return nil
+	}
+	return w.trouble()
 }
 
 // report looks at a workload. Kinds are those that its objects are of.
@@ -256,6 +266,9 @@ func (m *member) report(uid types.UID, main ref, kinds []schema.GroupKind) repor
 		w := m.kinds[gk]
 		if w == nil || !w.stock.ready() && w.trouble() != errMissing { //nolint:errorlint // never wrapped
 			out.listed = false
+			if err := w.watchError(); err != nil {
+				out.unread = unwatched(ref{GroupKind: gk}, err).message
+			}
 		}
 	}
 	if w := m.kinds[main.GroupKind]; w != nil {

@@ -21,6 +21,7 @@ type view struct {
 	known   bool      // where it stands
 	silent  time.Time // since when it does not answer, or what it has cannot be read; zero: it does
 	why     string    // it does not
+	unread  bool      // it answers, and what it has cannot be read
 	report  report
 	count   placement.Count
 	free    int64 // more of its pods that would find a node; negative: not known
@@ -50,6 +51,9 @@ func (v view) row(w *workload, ord order, counts bool, now time.Time) (v1alpha1.
 			return row, false
 		}
 		say(v1alpha1.WorkloadUnreachable, "Silent", strings.TrimSuffix("it does not answer: "+v.why+"; "+reasons, "; "))
+		if v.unread {
+			row.Reason, row.Message = "Unreadable", strings.TrimSuffix(v.why+"; "+reasons, "; ")
+		}
 		row.Ready, row.Unschedulable = 0, 0
 	case fault != "" && ord.give:
 		say(v1alpha1.WorkloadRefused, "InvalidOverride", fault)
@@ -165,7 +169,10 @@ func placed(s *v1alpha1.WorkloadStatus, wanted, in int, unplaced int64, faults [
 	case wanted == 0 && len(faults) == 0:
 		c.Reason, c.Message = "NoCluster", "no cluster may have it; widen where or the spread's limits, or take the taint or drain from a cluster"
 	case unplaced > 0:
-		c.Reason, c.Message = "Unplaced", fmt.Sprintf("%d replicas find no place in %s; raise the limits, add room or clusters", unplaced, s.InClusters)
+		c.Reason, c.Message = "Unplaced", fmt.Sprintf("%d replicas find no place; raise the limits, add room or clusters", unplaced)
+		if len(faults) > 0 {
+			c.Message += "; " + several(faults)
+		}
 	case len(faults) > 0:
 		c.Reason, c.Message = reasonOf(s.Clusters), several(faults)
 	case in < wanted:

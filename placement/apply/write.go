@@ -87,7 +87,7 @@ func (m *member) attend(ctx context.Context, r ref) {
 // unwatched says why a kind's objects cannot be seen in a member.
 func unwatched(r ref, err error) outcome {
 	if apierrors.IsForbidden(err) {
-		return refused(reasonForbidden, "the cluster does not let us list and watch %s: %s", r.Kind, reason(err))
+		return refused(reasonForbidden, "the cluster does not let us list and watch %s; name it in \"meridian join --workloads\": %s", r.Kind, reason(err))
 	}
 	return failed(r, "watch", err)
 }
