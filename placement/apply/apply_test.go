@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -94,6 +95,9 @@ func TestWorkload(t *testing.T) {
 		eu.want(t, "shop", shopPath, "metadata", "labels", "app")
 		eu.want(t, "a", shopPath, "metadata", "labels", "team")
 		eu.want(t, "3", shopPath, "spec", "minReadySeconds")
+		if n := testutil.ToFloat64(h.meter.mended.WithLabelValues("eu")); n != 2 {
+			t.Errorf("%v changes were mended", n)
+		}
 	})
 
 	step(t, "what is deleted by hand is created again", func(t *testing.T) {

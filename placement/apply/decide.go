@@ -142,7 +142,7 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 	}
 	choices, problems := choose(*t, views)
 	w.strange = problems
-	o := outlook{unplaced: -1, after: before}
+	var o outlook
 	switch shape := placement.ShapeOf(t.Object, placement.Scale{}); {
 	case t.Spread.Mode != placement.ModeDuplicate && t.Object.GetKind() == "Job":
 		o = job(w, choices, views, before)

@@ -44,7 +44,6 @@ type desk struct {
 // workload is a FederatedObject and what is thought of it.
 type workload struct {
 	object   *v1alpha1.FederatedObject
-	version  string               // of the object, as far as it was read
 	template *placement.Template  // the last good one; nil: there was none
 	problems []fleet.Problem      // of the object as it is now
 	bad      bool                 // it cannot be used as it is now
@@ -285,7 +284,7 @@ func (w *workload) read(o *unstructured.Unstructured) {
 		return
 	}
 	if found := placement.Check(t.Object, placement.Rules{Home: v1alpha1.HostNamespace}, origin); len(found) > 0 {
-		w.problems, w.bad = append(problems, found...), true
+		w.problems, w.bad = slices.Concat(problems, found), true
 		w.standIn()
 		return
 	}
@@ -348,7 +347,7 @@ func (d *desk) watch(ctx context.Context) {
 	}
 	d.followed.want(ctx, follow)
 	for _, m := range d.members {
-		m.watch(kinds)
+		m.watch(kinds) //nolint:contextcheck // what is watched ends with the connection, not with this look
 		m.survey.want(free)
 	}
 }

@@ -13,8 +13,8 @@ const (
 	// finalizer keeps a FederatedObject until its clusters have let go of what they
 	// have for it. It is there before anything is written to them.
 	finalizer = "meridian.dev/placement"
-	// LetGoAnnotation, "true" on a FederatedObject that is being deleted, has clusters
-	// that do not answer not waited for. They keep what they have.
+	// LetGoAnnotation is "true" on a FederatedObject that is being deleted and does not
+	// wait for clusters that do not answer. They keep what they have.
 	LetGoAnnotation = "meridian.dev/let-go"
 )
 

@@ -19,7 +19,7 @@ func ownsReplicas(f *metav1.FieldsV1) bool {
 			Replicas *struct{} `json:"f:replicas"`
 		} `json:"f:spec"`
 	}
-	return json.Unmarshal(f.Raw, &fields) == nil && fields.Spec.Replicas != nil
+	return json.Unmarshal(f.GetRawBytes(), &fields) == nil && fields.Spec.Replicas != nil
 }
 
 // handsOver reports whether applying o would give up spec.replicas, which are ours.

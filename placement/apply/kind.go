@@ -171,7 +171,7 @@ func (k *kind) forget() {
 
 // once lists and watches until that is no longer possible, or an audit is due.
 func (k *kind) once(ctx context.Context, c connection, audit time.Duration, changed func()) error {
-	if err := k.resolve(c); err != nil { //nolint:contextcheck // the discovery client takes none; its requests are bounded
+	if err := k.resolve(c); err != nil {
 		return err
 	}
 	ctx, cut := context.WithTimeout(ctx, audit*3/4+rand.N(audit/2))

@@ -3,7 +3,6 @@ package apply
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 
@@ -171,16 +170,4 @@ func (s *stock) empty() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.objects) == 0
-}
-
-// all lists every object, sorted by name.
-func (s *stock) all() []*live {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]*live, 0, len(s.objects))
-	for _, l := range s.objects {
-		list = append(list, l)
-	}
-	slices.SortFunc(list, func(a, b *live) int { return compareNames(nameOf(a.object), nameOf(b.object)) })
-	return list
 }

@@ -172,9 +172,9 @@ func (m *member) begin(ctx context.Context, c connection) (stop func()) {
 	m.mu.Lock()
 	m.follow, m.conn = ctx, c
 	for _, w := range m.kinds {
-		m.start(w)
+		m.start(w) //nolint:contextcheck // its own, just kept
 	}
-	m.startAround()
+	m.startAround() //nolint:contextcheck // its own, just kept
 	m.mu.Unlock()
 	m.work.Go(func() { m.beats(ctx, c) })
 	m.work.Go(func() { m.surveys(ctx, c) })

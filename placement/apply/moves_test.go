@@ -78,7 +78,7 @@ func TestMoves(t *testing.T) {
 	host.install(t)
 	eu.machines(t, 1)
 	us.machines(t, 2)
-	h := applier(t, "one", host, eu, us).run(t)
+	h, whole := applier(t, "one", host, eu, us).run(t), t
 
 	step(t, "replicas run, and that is told", func(t *testing.T) {
 		host.federate(t, "shop", shop, "spread: {grace: 10s}")
@@ -120,6 +120,42 @@ func TestMoves(t *testing.T) {
 		host.wantStatus(t, "shop", condition(v1alpha1.ConditionReady, "True", "8 of 8 are ready"))
 	})
 
+	step(t, "who leaves where is left once the others are ready", func(t *testing.T) {
+		host.federate(t, "everywhere", strings.NewReplacer("name: shop", "name: front", "app: shop", "app: front", "replicas: 6", "replicas: 1").Replace(shop), "spread: {mode: duplicate}")
+		host.wantStatus(t, "everywhere", condition(v1alpha1.ConditionReady, "True", "2 of 2 are ready"))
+		host.patch(t, federated+"/everywhere", `{"spec":{"where":{"clusters":["us"]}}}`)
+		eu.wantNone(t, deployments+"/front")
+		us.want(t, "1", deployments+"/front", "spec", "replicas")
+	})
+
+	step(t, "who takes over in the middle of a move goes on, and at no time are there fewer", func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		least, done := 8, make(chan struct{})
+		go func() {
+			defer close(done)
+			for ctx.Err() == nil {
+				if a, b := us.ready(), eu.ready(); a >= 0 && b >= 0 {
+					least = min(least, a+b)
+				}
+			}
+		}()
+		drained := world(map[string]place{"eu": {region: "r-eu"}, "us": {region: "r-us"}}, fleet.Drain{Scope: fleet.ScopeCluster, Name: "us", On: true})
+		h.Update(drained)
+		eu.want(t, "7", shopPath, "spec", "replicas")
+		h.stop()
+		h = applier(whole, "two", host, eu, us)
+		h.Update(drained)
+		h.run(whole)
+		eu.want(t, "8", shopPath, "spec", "replicas")
+		us.wantNone(t, shopPath)
+		stop()
+		<-done
+		if least < 8 {
+			t.Errorf("%d were ready at one moment", least)
+		}
+		h.Update(everywhere("eu", "us"))
+	})
+
 	step(t, "a lost cluster's replicas are replaced after its grace, and it keeps them", func(t *testing.T) {
 		if err := eu.StopAPI(); err != nil {
 			t.Fatal(err)
@@ -134,17 +170,9 @@ func TestMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 		host.wantStatus(t, "shop", row("eu", v1alpha1.WorkloadApplied, "not built upon yet"))
-		if n, err := eu.at(shopPath, "spec", "replicas"); err != nil || n != "6" {
+		if n, err := eu.at(shopPath, "spec", "replicas"); err != nil || n != "8" {
 			t.Errorf("it has %q replicas, %v", n, err)
 		}
-	})
-
-	step(t, "who leaves where is left once the others are ready", func(t *testing.T) {
-		host.federate(t, "everywhere", strings.NewReplacer("name: shop", "name: front", "app: shop", "app: front", "replicas: 6", "replicas: 1").Replace(shop), "spread: {mode: duplicate}")
-		host.wantStatus(t, "everywhere", condition(v1alpha1.ConditionReady, "True", "2 of 2 are ready"))
-		host.patch(t, federated+"/everywhere", `{"spec":{"where":{"clusters":["us"]}}}`)
-		eu.wantNone(t, deployments+"/front")
-		us.want(t, "1", deployments+"/front", "spec", "replicas")
 	})
 }
 

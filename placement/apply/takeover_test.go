@@ -2,9 +2,12 @@ package apply
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/rest"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
@@ -68,4 +71,37 @@ func TestLetGo(t *testing.T) {
 	h.Members(map[string]Member{"us": h.access["us"]})
 	host.wantNone(t, federated+"/c1")
 	us.wantNone(t, configMaps+"/c1")
+}
+
+// Credentials that lead to another cluster lead to no write there.
+func TestStranger(t *testing.T) {
+	all := sites(t, "host", "eu", "other")
+	host, eu, other := all["host"], all["eu"], all["other"]
+	host.install(t)
+	h := applier(t, "one", host, eu).run(t)
+	const settings = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {color: blue}}"
+	host.federate(t, "settings", settings, "")
+	eu.want(t, "blue", configMaps+"/settings", "data", "color")
+	astray := applier(t, "nobody", host, other)
+	h.Members(map[string]Member{"eu": {Config: astray.access["other"].Config, Client: astray.access["other"].Client, Token: "2"}})
+	host.wantStatus(t, "settings", row("eu", v1alpha1.WorkloadUnreachable, "another cluster answers under this name"))
+	host.patch(t, federated+"/settings", `{"spec":{"template":{"data":{"color":"green"}}}}`)
+	host.wantStatus(t, "settings", func(s v1alpha1.WorkloadStatus) error {
+		if s.ObservedGeneration != 2 {
+			return fmt.Errorf("it is not read yet")
+		}
+		return nil
+	})
+	if w := writes(astray.requests["other"].since(0)); len(w) > 0 {
+		t.Errorf("the other cluster was asked %q", w)
+	}
+	count := &requests{}
+	cfg := rest.CopyConfig(eu.REST())
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { count.next = next; return count })
+	client, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Members(map[string]Member{"eu": {Config: cfg, Client: client, Token: "3"}})
+	eu.want(t, "green", configMaps+"/settings", "data", "color")
 }

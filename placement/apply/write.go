@@ -27,7 +27,7 @@ func (m *member) attend(ctx context.Context, r ref) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, listWithin)
 	defer cancel()
-	defer context.AfterFunc(term, cancel)()
+	defer context.AfterFunc(term, cancel)() //nolint:contextcheck // it ends with both
 	m.mu.Lock()
 	w, client := m.kinds[r.GroupKind], m.conn.client
 	m.mu.Unlock()
