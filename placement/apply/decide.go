@@ -343,7 +343,7 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 			continue // as it was: whatever it has, it keeps
 		}
 		ord := o.orders[v.name]
-		p := &plan{generation: w.object.Generation, token: digest([]any{w.object.Generation, v.cluster, ord.give, ord.given, versions})}
+		p := &plan{generation: w.generation, token: digest([]any{w.generation, v.cluster, ord.give, ord.given, versions})}
 		if w.faults[v.name] == "" && d.members[v.name].planned(w.object.UID) == p.token {
 			continue // it knows
 		}

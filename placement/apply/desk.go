@@ -43,16 +43,17 @@ type desk struct {
 
 // workload is a FederatedObject and what is thought of it.
 type workload struct {
-	object   *v1alpha1.FederatedObject
-	template *placement.Template  // the last good one; nil: there was none
-	problems []fleet.Problem      // of the object as it is now
-	bad      bool                 // it cannot be used as it is now
-	strange  []fleet.Problem      // names in it that no cluster has
-	since    time.Time            // that it is known here
-	due      time.Time            // it is thought about again then; zero: only when something changes
-	faults   map[string]string    // by cluster: why it could not be rendered there
-	missing  string               // why nothing of it can be ordered; empty: it can
-	unlisted map[string]time.Time // by cluster: since when it answers and does not show what it has
+	object     *v1alpha1.FederatedObject
+	template   *placement.Template  // the last good one; nil: there was none
+	generation int64                // of the object that the template was read of
+	problems   []fleet.Problem      // of the object as it is now
+	bad        bool                 // it cannot be used as it is now
+	strange    []fleet.Problem      // names in it that no cluster has
+	since      time.Time            // that it is known here
+	due        time.Time            // it is thought about again then; zero: only when something changes
+	faults     map[string]string    // by cluster: why it could not be rendered there
+	missing    string               // why nothing of it can be ordered; empty: it can
+	unlisted   map[string]time.Time // by cluster: since when it answers and does not show what it has
 }
 
 // running is a member with its end.
@@ -288,7 +289,7 @@ func (w *workload) read(o *unstructured.Unstructured) {
 		w.standIn()
 		return
 	}
-	w.template = t
+	w.template, w.generation = t, fresh.Generation
 }
 
 // standIn makes enough of a workload that is being deleted to find what is there for

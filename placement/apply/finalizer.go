@@ -30,6 +30,9 @@ func (d *desk) end(w *workload, now time.Time) {
 	letGo := func() {
 		d.a.scribe.settle(w.object, slices.DeleteFunc(slices.Clone(w.object.Finalizers), func(f string) bool { return f == finalizer }))
 	}
+	if d.a.members.Load() == nil {
+		return // who the members are is not known yet
+	}
 	if w.template == nil {
 		if len(w.object.Status.Clusters) == 0 {
 			letGo() // it was never understood, so nothing was written
@@ -43,17 +46,19 @@ func (d *desk) end(w *workload, now time.Time) {
 	var silent, busy []string
 	for _, name := range d.names() {
 		m := d.members[name]
-		m.put(w.object.UID, &plan{orphan: orphan, generation: w.object.Generation, token: "end"})
+		m.put(w.object.UID, &plan{orphan: orphan, generation: w.generation, token: "end"})
 		v := view{name: name, report: m.report(w.object.UID, w.main(), w.kinds())}
 		v.silent, v.why = m.pulse.silence()
 		views = append(views, v)
-		inStatus := slices.ContainsFunc(w.object.Status.Clusters, func(c v1alpha1.ClusterWorkload) bool { return c.Cluster == name })
+		i := slices.IndexFunc(w.object.Status.Clusters, func(c v1alpha1.ClusterWorkload) bool { return c.Cluster == name })
+		given := i >= 0 && w.object.Status.Clusters[i].AppliedGeneration > 0
 		c, known := clusters[name]
-		mayHave := inStatus || v.report.left > 0 || !known || w.template.Where.Matches(c)
+		mayHave := i >= 0 || v.report.left > 0 || !known || w.template.Where.Matches(c)
 		switch {
-		case !v.silent.IsZero() && mayHave && !force, v.silent.IsZero() && !v.report.listed && v.report.outcome.state == "" && mayHave && !force:
+		case force && !(v.silent.IsZero() && v.report.listed):
+		case !v.silent.IsZero() && mayHave, v.silent.IsZero() && !v.report.listed && given:
 			silent = append(silent, name)
-		case v.silent.IsZero() && v.report.left > 0:
+		case v.report.left > 0:
 			busy = append(busy, name)
 		}
 	}

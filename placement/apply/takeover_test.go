@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"k8s.io/client-go/rest"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
@@ -71,6 +72,35 @@ func TestLetGo(t *testing.T) {
 	h.Members(map[string]Member{"us": h.access["us"]})
 	host.wantNone(t, federated+"/c1")
 	us.wantNone(t, configMaps+"/c1")
+}
+
+// Before it is known who the members are, nothing is let go of.
+func TestEarlyDeletion(t *testing.T) {
+	all := sites(t, "host", "eu")
+	host, eu := all["host"], all["eu"]
+	host.install(t)
+	h := applier(t, "one", host, eu).run(t)
+	host.federate(t, "settings", "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {a: b}}", "")
+	host.wantStatus(t, "settings", condition(v1alpha1.ConditionPlaced, "True", ""))
+	h.stop()
+	host.delete(t, federated+"/settings")
+	h = applier(t, "two", host, eu)
+	h.members.Store(nil)
+	h.run(t)
+	eventually(t, func() error {
+		if testutil.ToFloat64(h.meter.leads) != 1 || testutil.ToFloat64(h.meter.workloads) != 1 {
+			return fmt.Errorf("it has not begun")
+		}
+		return nil
+	})
+	h.desk.touchAll()
+	h.quiet(t, time.Second)
+	if o, err := host.object("settings"); err != nil || len(o.Finalizers) != 1 {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	h.Members(h.access)
+	host.wantNone(t, federated+"/settings")
+	eu.wantNone(t, configMaps+"/settings")
 }
 
 // Credentials that lead to another cluster lead to no write there.
