@@ -33,7 +33,7 @@ const maxChanges = 100
 // the first are still listed under our Manager, and the second take the list's ownership
 // from it.
 func Differs(desired, live *unstructured.Unstructured) []Change {
-	d := differ{builtin: builtin(kindOf(desired).Group), secret: kindOf(desired) == kindSecret}
+	d := differ{builtin: Builtin(kindOf(desired).Group), secret: kindOf(desired) == kindSecret}
 	want := desired
 	if d.secret && desired.Object["stringData"] != nil {
 		want = desired.DeepCopy()
@@ -47,20 +47,13 @@ func Differs(desired, live *unstructured.Unstructured) []Change {
 	return d.changes
 }
 
-// builtinGroups hold kinds that API servers read into Go's types, in which the zero
-// value of a field is mostly the same as none. Objects of other kinds are kept as
-// they are written.
-var builtinGroups = []string{
-	"", "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "apps", "autoscaling", "batch", "certificates.k8s.io",
-	"coordination.k8s.io", "discovery.k8s.io", "events.k8s.io", "extensions", "flowcontrol.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io",
-	"policy", "rbac.authorization.k8s.io", "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io",
-}
-
-func builtin(group string) bool { return slices.Contains(builtinGroups, group) }
-
 type differ struct {
-	builtin, secret bool
-	changes         []Change
+	// builtin: API servers read such kinds into Go's types, in which the zero value of
+	// a field is mostly the same as none. Objects of other kinds are kept as they are
+	// written.
+	builtin bool
+	secret  bool
+	changes []Change
 }
 
 func (d *differ) say(path []string, from, to any) {

@@ -41,7 +41,7 @@ func Follow(object *unstructured.Unstructured) []Ref {
 		return nil
 	}
 	spec := mapAt(object.Object, mixed(path, "spec")...)
-	if account := first(textAt(spec, "serviceAccountName"), textAt(spec, "serviceAccount")); account != "default" {
+	if account := cmp.Or(textAt(spec, "serviceAccountName"), textAt(spec, "serviceAccount")); account != "default" {
 		f.name("ServiceAccount", account, false)
 	}
 	f.pulls(spec)

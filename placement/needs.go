@@ -152,7 +152,7 @@ func PodOf(object *unstructured.Unstructured) Pod {
 	if p.Node != "" || p.Over || textAt(c, "status") != "False" || textAt(c, "reason") != "Unschedulable" {
 		return p
 	}
-	since := first(textAt(c, "lastTransitionTime"), textAt(object.Object, "metadata", "creationTimestamp"))
+	since := cmp.Or(textAt(c, "lastTransitionTime"), textAt(object.Object, "metadata", "creationTimestamp"))
 	if at, err := time.Parse(time.RFC3339, since); err == nil {
 		p.Unschedulable, p.Why = at, textAt(c, "message")
 	}

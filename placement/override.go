@@ -169,10 +169,3 @@ func checkLabel(key, value string) error {
 	}
 	return nil
 }
-
-// meant reports whether all that a Where names holds of a cluster.
-func meant(w Where, c Cluster) bool {
-	return (len(w.Clusters) == 0 || slices.Contains(w.Clusters, c.Name)) &&
-		(len(w.Regions) == 0 || slices.Contains(w.Regions, c.Region)) &&
-		(w.Labels == nil || w.Labels.Matches(c.Labels))
-}

@@ -46,7 +46,7 @@ func Render(t Template, c Cluster, given Given, owner Owner) (*unstructured.Unst
 		}
 	}
 	for i, o := range t.Overrides {
-		if !meant(o.Where, c) {
+		if !o.Where.Matches(c) {
 			continue
 		}
 		if object, err = o.change(object, shape); err != nil {

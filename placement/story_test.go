@@ -4,13 +4,60 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what came out into the stories of testdata; read the diff before you commit it")
+var update = flag.Bool("update", false, "write what came out into the stories of testdata; read the diff before you commit it")
+
+// ends compares how a story ended with how it was told, or writes down how it ended.
+func ends(t *testing.T, file, told, came string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(came), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(told, came); diff != "" {
+		t.Errorf("%s ends otherwise (-want +got); if that is right, run with -update:\n%s", file, diff)
+	}
+}
+
+// stories tells each story in testdata/dir: a txtar file, its comment first, whose
+// last file, "out", is what play makes of the others.
+func stories(t *testing.T, dir string, play func(t *testing.T, files map[string][]byte) string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join("testdata", dir, "*.txtar"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no stories in testdata/%s (%v)", dir, err)
+	}
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			archive := txtar.Parse(text)
+			if len(strings.TrimSpace(string(archive.Comment))) == 0 {
+				t.Error("a story begins with what it is about")
+			}
+			files, kept := map[string][]byte{}, archive.Files[:0]
+			for _, f := range archive.Files {
+				if f.Name != "out" {
+					files[f.Name] = f.Data
+					kept = append(kept, f)
+				}
+			}
+			archive.Files = append(kept, txtar.File{Name: "out", Data: []byte(play(t, files))})
+			ends(t, name, string(text), string(txtar.Format(archive)))
+		})
+	}
+}
 
 // order is one paragraph's command in a story.
 type order struct {
@@ -79,13 +126,5 @@ func tell(t *testing.T, file string, do func(order) string) {
 	if told == 0 {
 		t.Fatalf("%s tells nothing", file)
 	}
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(string(data), out.String()); diff != "" {
-		t.Errorf("%s ends otherwise (-want +got); if that is right, run with -rewrite:\n%s", file, diff)
-	}
+	ends(t, file, string(data), out.String())
 }

@@ -1,7 +1,6 @@
 package placement
 
 import (
-	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -162,9 +161,6 @@ func units(q resource.Quantity) int64 {
 	}
 	return max(0, q.Value())
 }
-
-// first is the first of some texts that says anything.
-func first(texts ...string) string { return cmp.Or(texts...) }
 
 // copyOf is a deep copy of what a decoder of JSON or YAML made.
 func copyOf[T any](v T) T { return runtime.DeepCopyJSONValue(any(v)).(T) }
