@@ -66,11 +66,12 @@ type Config struct {
 	Resolve func(host string, client netip.Addr) Resolution
 
 	// Order takes an order and returns when it is in force and would survive a crash.
-	Order    func(context.Context, fleet.Update) error
-	Source   string               // in whose name orders are told: "instance/admin"
-	Volatile string               // why an order does not survive the end of this daemon and its peers; empty: it does
-	Gateways func() []GatewayInfo // the Envoys that are connected; nil: none
-	Progress func() error         // says what has stopped making progress; nil: nothing ever does
+	Order     func(context.Context, fleet.Update) error
+	Source    string               // in whose name orders are told: "instance/admin"
+	Volatile  string               // why an order does not survive the end of this daemon and its peers; empty: it does
+	Gateways  func() []GatewayInfo // the Envoys that are connected; nil: none
+	Workloads Workloads            // nil: this daemon watches no host cluster
+	Progress  func() error         // says what has stopped making progress; nil: nothing ever does
 
 	Log        *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics

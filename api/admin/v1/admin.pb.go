@@ -2030,6 +2030,555 @@ func (x *ListGatewaysResponse) GetLeftOut() int32 {
 	return 0
 }
 
+// Workload is one object that is placed over clusters. What is in it is not shown:
+// it may be a Secret.
+type Workload struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespace of the FederatedObject.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Name of the FederatedObject.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// API version of the object in it: "apps/v1".
+	ApiVersion string `protobuf:"bytes,3,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	// Kind of the object in it: "Deployment".
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Name of the object in it.
+	Object string `protobuf:"bytes,5,opt,name=object,proto3" json:"object,omitempty"`
+	// How it is spread: "divide", "free" or "duplicate"; empty: it cannot be read.
+	Mode string `protobuf:"bytes,6,opt,name=mode,proto3" json:"mode,omitempty"`
+	// Generation of the FederatedObject.
+	Generation int64 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The generation that all this is about; an older one: the newest has not been
+	// looked at yet.
+	ObservedGeneration int64 `protobuf:"varint,8,opt,name=observed_generation,json=observedGeneration,proto3" json:"observed_generation,omitempty"`
+	// Replicas of all clusters together; of what has none, the clusters that should
+	// have it.
+	Desired int64 `protobuf:"varint,9,opt,name=desired,proto3" json:"desired,omitempty"`
+	// Those of them that are ready, or have it as it is wanted.
+	Ready int64 `protobuf:"varint,10,opt,name=ready,proto3" json:"ready,omitempty"`
+	// Replicas that no node of their cluster takes.
+	Unschedulable int64 `protobuf:"varint,11,opt,name=unschedulable,proto3" json:"unschedulable,omitempty"`
+	// "clusters that have it as it is wanted/clusters that should".
+	InClusters string `protobuf:"bytes,12,opt,name=in_clusters,json=inClusters,proto3" json:"in_clusters,omitempty"`
+	// The worst that is to be said of it, in one word; Placed: nothing is.
+	State string `protobuf:"bytes,13,opt,name=state,proto3" json:"state,omitempty"`
+	// Reason for the state, in one word.
+	Reason string `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Why, and what helps.
+	Message string `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
+	// How long ago this was found to be so; absent: not known.
+	SeenAgo       *durationpb.Duration `protobuf:"bytes,16,opt,name=seen_ago,json=seenAgo,proto3" json:"seen_ago,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Workload) Reset() {
+	*x = Workload{}
+	mi := &file_api_admin_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Workload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Workload) ProtoMessage() {}
+
+func (x *Workload) ProtoReflect() protoreflect.Message {
+	mi := &file_api_admin_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Workload.ProtoReflect.Descriptor instead.
+func (*Workload) Descriptor() ([]byte, []int) {
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Workload) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Workload) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Workload) GetApiVersion() string {
+	if x != nil {
+		return x.ApiVersion
+	}
+	return ""
+}
+
+func (x *Workload) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Workload) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *Workload) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *Workload) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Workload) GetObservedGeneration() int64 {
+	if x != nil {
+		return x.ObservedGeneration
+	}
+	return 0
+}
+
+func (x *Workload) GetDesired() int64 {
+	if x != nil {
+		return x.Desired
+	}
+	return 0
+}
+
+func (x *Workload) GetReady() int64 {
+	if x != nil {
+		return x.Ready
+	}
+	return 0
+}
+
+func (x *Workload) GetUnschedulable() int64 {
+	if x != nil {
+		return x.Unschedulable
+	}
+	return 0
+}
+
+func (x *Workload) GetInClusters() string {
+	if x != nil {
+		return x.InClusters
+	}
+	return ""
+}
+
+func (x *Workload) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Workload) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Workload) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Workload) GetSeenAgo() *durationpb.Duration {
+	if x != nil {
+		return x.SeenAgo
+	}
+	return nil
+}
+
+// ListWorkloadsRequest asks for workloads.
+type ListWorkloadsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those of this namespace; empty: all.
+	Namespace     string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkloadsRequest) Reset() {
+	*x = ListWorkloadsRequest{}
+	mi := &file_api_admin_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkloadsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkloadsRequest) ProtoMessage() {}
+
+func (x *ListWorkloadsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_admin_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkloadsRequest.ProtoReflect.Descriptor instead.
+func (*ListWorkloadsRequest) Descriptor() ([]byte, []int) {
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListWorkloadsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+// ListWorkloadsResponse holds the workloads.
+type ListWorkloadsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sorted by namespace, then name.
+	Workloads []*Workload `protobuf:"bytes,1,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	// How many were left out to keep the message within bounds.
+	LeftOut       int32 `protobuf:"varint,2,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkloadsResponse) Reset() {
+	*x = ListWorkloadsResponse{}
+	mi := &file_api_admin_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkloadsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkloadsResponse) ProtoMessage() {}
+
+func (x *ListWorkloadsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_admin_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkloadsResponse.ProtoReflect.Descriptor instead.
+func (*ListWorkloadsResponse) Descriptor() ([]byte, []int) {
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListWorkloadsResponse) GetWorkloads() []*Workload {
+	if x != nil {
+		return x.Workloads
+	}
+	return nil
+}
+
+func (x *ListWorkloadsResponse) GetLeftOut() int32 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
+// Share is what one cluster gets of a workload.
+type Share struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the cluster.
+	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// Replicas when all moves are done; absent: not known, or none that could be counted.
+	Goal *int64 `protobuf:"varint,2,opt,name=goal,proto3,oneof" json:"goal,omitempty"`
+	// Replicas that it is told to run now; absent: none that could be counted.
+	Told *int64 `protobuf:"varint,3,opt,name=told,proto3,oneof" json:"told,omitempty"`
+	// Those of them that are ready.
+	Ready int64 `protobuf:"varint,4,opt,name=ready,proto3" json:"ready,omitempty"`
+	// Those that no node takes.
+	Unschedulable int64 `protobuf:"varint,5,opt,name=unschedulable,proto3" json:"unschedulable,omitempty"`
+	// In one word: Applied, Waiting, Conflict, Refused, Unreachable or Leaving.
+	State string `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
+	// Reason for the state, in one word.
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What keeps it from being as it is wanted, and what helps; empty: nothing.
+	Message string `protobuf:"bytes,8,opt,name=message,proto3" json:"message,omitempty"`
+	// Why it gets what it gets, each in a short sentence.
+	Reasons []string `protobuf:"bytes,9,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// How long its state has been what it is; absent: not known.
+	StateFor      *durationpb.Duration `protobuf:"bytes,10,opt,name=state_for,json=stateFor,proto3" json:"state_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_api_admin_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_api_admin_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Share) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Share) GetGoal() int64 {
+	if x != nil && x.Goal != nil {
+		return *x.Goal
+	}
+	return 0
+}
+
+func (x *Share) GetTold() int64 {
+	if x != nil && x.Told != nil {
+		return *x.Told
+	}
+	return 0
+}
+
+func (x *Share) GetReady() int64 {
+	if x != nil {
+		return x.Ready
+	}
+	return 0
+}
+
+func (x *Share) GetUnschedulable() int64 {
+	if x != nil {
+		return x.Unschedulable
+	}
+	return 0
+}
+
+func (x *Share) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Share) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Share) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Share) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *Share) GetStateFor() *durationpb.Duration {
+	if x != nil {
+		return x.StateFor
+	}
+	return nil
+}
+
+// ExplainSpreadRequest asks about one workload.
+type ExplainSpreadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespace of the FederatedObject.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Name of the FederatedObject: "deployment-web".
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainSpreadRequest) Reset() {
+	*x = ExplainSpreadRequest{}
+	mi := &file_api_admin_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainSpreadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainSpreadRequest) ProtoMessage() {}
+
+func (x *ExplainSpreadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_admin_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainSpreadRequest.ProtoReflect.Descriptor instead.
+func (*ExplainSpreadRequest) Descriptor() ([]byte, []int) {
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ExplainSpreadRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ExplainSpreadRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ExplainSpreadResponse says what each cluster gets, and why.
+type ExplainSpreadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The workload as a whole.
+	Workload *Workload `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	// Sorted by cluster.
+	Shares []*Share `protobuf:"bytes,2,rep,name=shares,proto3" json:"shares,omitempty"`
+	// Replicas that no cluster can take; absent: not known.
+	Unplaced *int64 `protobuf:"varint,3,opt,name=unplaced,proto3,oneof" json:"unplaced,omitempty"`
+	// When it is looked at again though nothing changes; absent: never, or not known.
+	AgainIn *durationpb.Duration `protobuf:"bytes,4,opt,name=again_in,json=againIn,proto3" json:"again_in,omitempty"`
+	// How many shares were left out to keep the message within bounds.
+	LeftOut       int32 `protobuf:"varint,5,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainSpreadResponse) Reset() {
+	*x = ExplainSpreadResponse{}
+	mi := &file_api_admin_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainSpreadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainSpreadResponse) ProtoMessage() {}
+
+func (x *ExplainSpreadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_admin_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainSpreadResponse.ProtoReflect.Descriptor instead.
+func (*ExplainSpreadResponse) Descriptor() ([]byte, []int) {
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ExplainSpreadResponse) GetWorkload() *Workload {
+	if x != nil {
+		return x.Workload
+	}
+	return nil
+}
+
+func (x *ExplainSpreadResponse) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+func (x *ExplainSpreadResponse) GetUnplaced() int64 {
+	if x != nil && x.Unplaced != nil {
+		return *x.Unplaced
+	}
+	return 0
+}
+
+func (x *ExplainSpreadResponse) GetAgainIn() *durationpb.Duration {
+	if x != nil {
+		return x.AgainIn
+	}
+	return nil
+}
+
+func (x *ExplainSpreadResponse) GetLeftOut() int32 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
 // ExplainRequest names a request somebody might make.
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2046,7 +2595,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2607,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2620,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExplainRequest) GetClient() string {
@@ -2114,7 +2663,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2126,7 +2675,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2139,7 +2688,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Location) GetPlace() *Place {
@@ -2190,7 +2739,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2751,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2764,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Reason) GetCode() string {
@@ -2263,7 +2812,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2824,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2837,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Candidate) GetRegion() string {
@@ -2389,7 +2938,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +2950,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +2963,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Decision) GetServices() []string {
@@ -2490,7 +3039,7 @@ type DnsAnswer struct {
 
 func (x *DnsAnswer) Reset() {
 	*x = DnsAnswer{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +3051,7 @@ func (x *DnsAnswer) String() string {
 func (*DnsAnswer) ProtoMessage() {}
 
 func (x *DnsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +3064,7 @@ func (x *DnsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DnsAnswer.ProtoReflect.Descriptor instead.
 func (*DnsAnswer) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DnsAnswer) GetRegion() string {
@@ -2614,7 +3163,7 @@ type Hop struct {
 
 func (x *Hop) Reset() {
 	*x = Hop{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +3175,7 @@ func (x *Hop) String() string {
 func (*Hop) ProtoMessage() {}
 
 func (x *Hop) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +3188,7 @@ func (x *Hop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hop.ProtoReflect.Descriptor instead.
 func (*Hop) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Hop) GetTarget() *Target {
@@ -2692,7 +3241,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2704,7 +3253,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2717,7 +3266,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Reply) GetStatus() int32 {
@@ -2773,7 +3322,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +3334,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +3347,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ExplainResponse) GetGeneration() uint64 {
@@ -2901,7 +3450,7 @@ type DrainOrder struct {
 
 func (x *DrainOrder) Reset() {
 	*x = DrainOrder{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3462,7 @@ func (x *DrainOrder) String() string {
 func (*DrainOrder) ProtoMessage() {}
 
 func (x *DrainOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3475,7 @@ func (x *DrainOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainOrder.ProtoReflect.Descriptor instead.
 func (*DrainOrder) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DrainOrder) GetScope() Scope {
@@ -2997,7 +3546,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3558,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3571,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DrainRequest) GetScope() Scope {
@@ -3077,7 +3626,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3089,7 +3638,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3102,7 +3651,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DrainResponse) GetDrain() *DrainOrder {
@@ -3150,7 +3699,7 @@ type UndrainRequest struct {
 
 func (x *UndrainRequest) Reset() {
 	*x = UndrainRequest{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3711,7 @@ func (x *UndrainRequest) String() string {
 func (*UndrainRequest) ProtoMessage() {}
 
 func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3724,7 @@ func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
 func (*UndrainRequest) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *UndrainRequest) GetScope() Scope {
@@ -3223,7 +3772,7 @@ type UndrainResponse struct {
 
 func (x *UndrainResponse) Reset() {
 	*x = UndrainResponse{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3235,7 +3784,7 @@ func (x *UndrainResponse) String() string {
 func (*UndrainResponse) ProtoMessage() {}
 
 func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3248,7 +3797,7 @@ func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainResponse.ProtoReflect.Descriptor instead.
 func (*UndrainResponse) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UndrainResponse) GetDrain() *DrainOrder {
@@ -3288,7 +3837,7 @@ type WatchPlanRequest struct {
 
 func (x *WatchPlanRequest) Reset() {
 	*x = WatchPlanRequest{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3849,7 @@ func (x *WatchPlanRequest) String() string {
 func (*WatchPlanRequest) ProtoMessage() {}
 
 func (x *WatchPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3862,7 @@ func (x *WatchPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPlanRequest.ProtoReflect.Descriptor instead.
 func (*WatchPlanRequest) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 // PlanSummary is the plan at a glance.
@@ -3345,7 +3894,7 @@ type PlanSummary struct {
 
 func (x *PlanSummary) Reset() {
 	*x = PlanSummary{}
-	mi := &file_api_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +3906,7 @@ func (x *PlanSummary) String() string {
 func (*PlanSummary) ProtoMessage() {}
 
 func (x *PlanSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_api_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_api_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3370,7 +3919,7 @@ func (x *PlanSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanSummary.ProtoReflect.Descriptor instead.
 func (*PlanSummary) Descriptor() ([]byte, []int) {
-	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PlanSummary) GetGeneration() uint64 {
@@ -3587,7 +4136,58 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x13ListGatewaysRequest\"r\n" +
 	"\x14ListGatewaysResponse\x12?\n" +
 	"\bgateways\x18\x01 \x03(\v2#.meridian.admin.v1.ConnectedGatewayR\bgateways\x12\x19\n" +
-	"\bleft_out\x18\x02 \x01(\x05R\aleftOut\"P\n" +
+	"\bleft_out\x18\x02 \x01(\x05R\aleftOut\"\xe3\x03\n" +
+	"\bWorkload\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
+	"\vapi_version\x18\x03 \x01(\tR\n" +
+	"apiVersion\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06object\x18\x05 \x01(\tR\x06object\x12\x12\n" +
+	"\x04mode\x18\x06 \x01(\tR\x04mode\x12\x1e\n" +
+	"\n" +
+	"generation\x18\a \x01(\x03R\n" +
+	"generation\x12/\n" +
+	"\x13observed_generation\x18\b \x01(\x03R\x12observedGeneration\x12\x18\n" +
+	"\adesired\x18\t \x01(\x03R\adesired\x12\x14\n" +
+	"\x05ready\x18\n" +
+	" \x01(\x03R\x05ready\x12$\n" +
+	"\runschedulable\x18\v \x01(\x03R\runschedulable\x12\x1f\n" +
+	"\vin_clusters\x18\f \x01(\tR\n" +
+	"inClusters\x12\x14\n" +
+	"\x05state\x18\r \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x0f \x01(\tR\amessage\x124\n" +
+	"\bseen_ago\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\aseenAgo\"4\n" +
+	"\x14ListWorkloadsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"m\n" +
+	"\x15ListWorkloadsResponse\x129\n" +
+	"\tworkloads\x18\x01 \x03(\v2\x1b.meridian.admin.v1.WorkloadR\tworkloads\x12\x19\n" +
+	"\bleft_out\x18\x02 \x01(\x05R\aleftOut\"\xbb\x02\n" +
+	"\x05Share\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x17\n" +
+	"\x04goal\x18\x02 \x01(\x03H\x00R\x04goal\x88\x01\x01\x12\x17\n" +
+	"\x04told\x18\x03 \x01(\x03H\x01R\x04told\x88\x01\x01\x12\x14\n" +
+	"\x05ready\x18\x04 \x01(\x03R\x05ready\x12$\n" +
+	"\runschedulable\x18\x05 \x01(\x03R\runschedulable\x12\x14\n" +
+	"\x05state\x18\x06 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\b \x01(\tR\amessage\x12\x18\n" +
+	"\areasons\x18\t \x03(\tR\areasons\x126\n" +
+	"\tstate_for\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\bstateForB\a\n" +
+	"\x05_goalB\a\n" +
+	"\x05_told\"H\n" +
+	"\x14ExplainSpreadRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x81\x02\n" +
+	"\x15ExplainSpreadResponse\x127\n" +
+	"\bworkload\x18\x01 \x01(\v2\x1b.meridian.admin.v1.WorkloadR\bworkload\x120\n" +
+	"\x06shares\x18\x02 \x03(\v2\x18.meridian.admin.v1.ShareR\x06shares\x12\x1f\n" +
+	"\bunplaced\x18\x03 \x01(\x03H\x00R\bunplaced\x88\x01\x01\x124\n" +
+	"\bagain_in\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aagainIn\x12\x19\n" +
+	"\bleft_out\x18\x05 \x01(\x05R\aleftOutB\v\n" +
+	"\t_unplaced\"P\n" +
 	"\x0eExplainRequest\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3716,7 +4316,7 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x05Scope\x12\x15\n" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSCOPE_REGION\x10\x01\x12\x11\n" +
-	"\rSCOPE_CLUSTER\x10\x022\xe6\a\n" +
+	"\rSCOPE_CLUSTER\x10\x022\xae\t\n" +
 	"\x05Admin\x12\\\n" +
 	"\vListRegions\x12%.meridian.admin.v1.ListRegionsRequest\x1a&.meridian.admin.v1.ListRegionsResponse\x12_\n" +
 	"\fListClusters\x12&.meridian.admin.v1.ListClustersRequest\x1a'.meridian.admin.v1.ListClustersResponse\x12_\n" +
@@ -3725,7 +4325,9 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"ListRoutes\x12$.meridian.admin.v1.ListRoutesRequest\x1a%.meridian.admin.v1.ListRoutesResponse\x12_\n" +
 	"\fListProblems\x12&.meridian.admin.v1.ListProblemsRequest\x1a'.meridian.admin.v1.ListProblemsResponse\x12\\\n" +
 	"\vListSources\x12%.meridian.admin.v1.ListSourcesRequest\x1a&.meridian.admin.v1.ListSourcesResponse\x12_\n" +
-	"\fListGateways\x12&.meridian.admin.v1.ListGatewaysRequest\x1a'.meridian.admin.v1.ListGatewaysResponse\x12P\n" +
+	"\fListGateways\x12&.meridian.admin.v1.ListGatewaysRequest\x1a'.meridian.admin.v1.ListGatewaysResponse\x12b\n" +
+	"\rListWorkloads\x12'.meridian.admin.v1.ListWorkloadsRequest\x1a(.meridian.admin.v1.ListWorkloadsResponse\x12b\n" +
+	"\rExplainSpread\x12'.meridian.admin.v1.ExplainSpreadRequest\x1a(.meridian.admin.v1.ExplainSpreadResponse\x12P\n" +
 	"\aExplain\x12!.meridian.admin.v1.ExplainRequest\x1a\".meridian.admin.v1.ExplainResponse\x12J\n" +
 	"\x05Drain\x12\x1f.meridian.admin.v1.DrainRequest\x1a .meridian.admin.v1.DrainResponse\x12P\n" +
 	"\aUndrain\x12!.meridian.admin.v1.UndrainRequest\x1a\".meridian.admin.v1.UndrainResponse\x12R\n" +
@@ -3744,7 +4346,7 @@ func file_api_admin_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_api_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_api_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_api_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_api_admin_v1_admin_proto_goTypes = []any{
 	(Health)(0),                   // 0: meridian.admin.v1.Health
 	(Scope)(0),                    // 1: meridian.admin.v1.Scope
@@ -3775,24 +4377,30 @@ var file_api_admin_v1_admin_proto_goTypes = []any{
 	(*ConnectedGateway)(nil),      // 26: meridian.admin.v1.ConnectedGateway
 	(*ListGatewaysRequest)(nil),   // 27: meridian.admin.v1.ListGatewaysRequest
 	(*ListGatewaysResponse)(nil),  // 28: meridian.admin.v1.ListGatewaysResponse
-	(*ExplainRequest)(nil),        // 29: meridian.admin.v1.ExplainRequest
-	(*Location)(nil),              // 30: meridian.admin.v1.Location
-	(*Reason)(nil),                // 31: meridian.admin.v1.Reason
-	(*Candidate)(nil),             // 32: meridian.admin.v1.Candidate
-	(*Decision)(nil),              // 33: meridian.admin.v1.Decision
-	(*DnsAnswer)(nil),             // 34: meridian.admin.v1.DnsAnswer
-	(*Hop)(nil),                   // 35: meridian.admin.v1.Hop
-	(*Reply)(nil),                 // 36: meridian.admin.v1.Reply
-	(*ExplainResponse)(nil),       // 37: meridian.admin.v1.ExplainResponse
-	(*DrainOrder)(nil),            // 38: meridian.admin.v1.DrainOrder
-	(*DrainRequest)(nil),          // 39: meridian.admin.v1.DrainRequest
-	(*DrainResponse)(nil),         // 40: meridian.admin.v1.DrainResponse
-	(*UndrainRequest)(nil),        // 41: meridian.admin.v1.UndrainRequest
-	(*UndrainResponse)(nil),       // 42: meridian.admin.v1.UndrainResponse
-	(*WatchPlanRequest)(nil),      // 43: meridian.admin.v1.WatchPlanRequest
-	(*PlanSummary)(nil),           // 44: meridian.admin.v1.PlanSummary
-	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*Workload)(nil),              // 29: meridian.admin.v1.Workload
+	(*ListWorkloadsRequest)(nil),  // 30: meridian.admin.v1.ListWorkloadsRequest
+	(*ListWorkloadsResponse)(nil), // 31: meridian.admin.v1.ListWorkloadsResponse
+	(*Share)(nil),                 // 32: meridian.admin.v1.Share
+	(*ExplainSpreadRequest)(nil),  // 33: meridian.admin.v1.ExplainSpreadRequest
+	(*ExplainSpreadResponse)(nil), // 34: meridian.admin.v1.ExplainSpreadResponse
+	(*ExplainRequest)(nil),        // 35: meridian.admin.v1.ExplainRequest
+	(*Location)(nil),              // 36: meridian.admin.v1.Location
+	(*Reason)(nil),                // 37: meridian.admin.v1.Reason
+	(*Candidate)(nil),             // 38: meridian.admin.v1.Candidate
+	(*Decision)(nil),              // 39: meridian.admin.v1.Decision
+	(*DnsAnswer)(nil),             // 40: meridian.admin.v1.DnsAnswer
+	(*Hop)(nil),                   // 41: meridian.admin.v1.Hop
+	(*Reply)(nil),                 // 42: meridian.admin.v1.Reply
+	(*ExplainResponse)(nil),       // 43: meridian.admin.v1.ExplainResponse
+	(*DrainOrder)(nil),            // 44: meridian.admin.v1.DrainOrder
+	(*DrainRequest)(nil),          // 45: meridian.admin.v1.DrainRequest
+	(*DrainResponse)(nil),         // 46: meridian.admin.v1.DrainResponse
+	(*UndrainRequest)(nil),        // 47: meridian.admin.v1.UndrainRequest
+	(*UndrainResponse)(nil),       // 48: meridian.admin.v1.UndrainResponse
+	(*WatchPlanRequest)(nil),      // 49: meridian.admin.v1.WatchPlanRequest
+	(*PlanSummary)(nil),           // 50: meridian.admin.v1.PlanSummary
+	(*durationpb.Duration)(nil),   // 51: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
 }
 var file_api_admin_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: meridian.admin.v1.Verdict.state:type_name -> meridian.admin.v1.Health
@@ -3800,11 +4408,11 @@ var file_api_admin_v1_admin_proto_depIdxs = []int32{
 	2,  // 2: meridian.admin.v1.Region.place:type_name -> meridian.admin.v1.Place
 	3,  // 3: meridian.admin.v1.Region.health:type_name -> meridian.admin.v1.Verdict
 	4,  // 4: meridian.admin.v1.Region.gateways:type_name -> meridian.admin.v1.Gateway
-	45, // 5: meridian.admin.v1.Region.rtt:type_name -> google.protobuf.Duration
+	51, // 5: meridian.admin.v1.Region.rtt:type_name -> google.protobuf.Duration
 	5,  // 6: meridian.admin.v1.ListRegionsResponse.regions:type_name -> meridian.admin.v1.Region
 	2,  // 7: meridian.admin.v1.Cluster.place:type_name -> meridian.admin.v1.Place
 	4,  // 8: meridian.admin.v1.Cluster.gateways:type_name -> meridian.admin.v1.Gateway
-	38, // 9: meridian.admin.v1.Cluster.drain:type_name -> meridian.admin.v1.DrainOrder
+	44, // 9: meridian.admin.v1.Cluster.drain:type_name -> meridian.admin.v1.DrainOrder
 	8,  // 10: meridian.admin.v1.ListClustersResponse.clusters:type_name -> meridian.admin.v1.Cluster
 	12, // 11: meridian.admin.v1.Service.backends:type_name -> meridian.admin.v1.Backend
 	11, // 12: meridian.admin.v1.ListServicesResponse.services:type_name -> meridian.admin.v1.Service
@@ -3812,60 +4420,70 @@ var file_api_admin_v1_admin_proto_depIdxs = []int32{
 	17, // 14: meridian.admin.v1.Route.to:type_name -> meridian.admin.v1.Target
 	15, // 15: meridian.admin.v1.ListRoutesResponse.hosts:type_name -> meridian.admin.v1.Host
 	20, // 16: meridian.admin.v1.ListProblemsResponse.problems:type_name -> meridian.admin.v1.Problem
-	45, // 17: meridian.admin.v1.Source.heard_ago:type_name -> google.protobuf.Duration
+	51, // 17: meridian.admin.v1.Source.heard_ago:type_name -> google.protobuf.Duration
 	23, // 18: meridian.admin.v1.ListSourcesResponse.sources:type_name -> meridian.admin.v1.Source
-	45, // 19: meridian.admin.v1.ConnectedGateway.connected:type_name -> google.protobuf.Duration
+	51, // 19: meridian.admin.v1.ConnectedGateway.connected:type_name -> google.protobuf.Duration
 	26, // 20: meridian.admin.v1.ListGatewaysResponse.gateways:type_name -> meridian.admin.v1.ConnectedGateway
-	2,  // 21: meridian.admin.v1.Location.place:type_name -> meridian.admin.v1.Place
-	45, // 22: meridian.admin.v1.Candidate.cost:type_name -> google.protobuf.Duration
-	0,  // 23: meridian.admin.v1.Candidate.state:type_name -> meridian.admin.v1.Health
-	31, // 24: meridian.admin.v1.Candidate.reasons:type_name -> meridian.admin.v1.Reason
-	32, // 25: meridian.admin.v1.Decision.order:type_name -> meridian.admin.v1.Candidate
-	32, // 26: meridian.admin.v1.Decision.refused:type_name -> meridian.admin.v1.Candidate
-	45, // 27: meridian.admin.v1.DnsAnswer.ttl:type_name -> google.protobuf.Duration
-	17, // 28: meridian.admin.v1.Hop.target:type_name -> meridian.admin.v1.Target
-	33, // 29: meridian.admin.v1.Hop.decision:type_name -> meridian.admin.v1.Decision
-	30, // 30: meridian.admin.v1.ExplainResponse.location:type_name -> meridian.admin.v1.Location
-	33, // 31: meridian.admin.v1.ExplainResponse.dns:type_name -> meridian.admin.v1.Decision
-	34, // 32: meridian.admin.v1.ExplainResponse.answer:type_name -> meridian.admin.v1.DnsAnswer
-	16, // 33: meridian.admin.v1.ExplainResponse.route:type_name -> meridian.admin.v1.Route
-	35, // 34: meridian.admin.v1.ExplainResponse.hops:type_name -> meridian.admin.v1.Hop
-	36, // 35: meridian.admin.v1.ExplainResponse.reply:type_name -> meridian.admin.v1.Reply
-	1,  // 36: meridian.admin.v1.DrainOrder.scope:type_name -> meridian.admin.v1.Scope
-	46, // 37: meridian.admin.v1.DrainOrder.since:type_name -> google.protobuf.Timestamp
-	1,  // 38: meridian.admin.v1.DrainRequest.scope:type_name -> meridian.admin.v1.Scope
-	38, // 39: meridian.admin.v1.DrainResponse.drain:type_name -> meridian.admin.v1.DrainOrder
-	1,  // 40: meridian.admin.v1.UndrainRequest.scope:type_name -> meridian.admin.v1.Scope
-	38, // 41: meridian.admin.v1.UndrainResponse.drain:type_name -> meridian.admin.v1.DrainOrder
-	5,  // 42: meridian.admin.v1.PlanSummary.regions:type_name -> meridian.admin.v1.Region
-	38, // 43: meridian.admin.v1.PlanSummary.drains:type_name -> meridian.admin.v1.DrainOrder
-	6,  // 44: meridian.admin.v1.Admin.ListRegions:input_type -> meridian.admin.v1.ListRegionsRequest
-	9,  // 45: meridian.admin.v1.Admin.ListClusters:input_type -> meridian.admin.v1.ListClustersRequest
-	13, // 46: meridian.admin.v1.Admin.ListServices:input_type -> meridian.admin.v1.ListServicesRequest
-	18, // 47: meridian.admin.v1.Admin.ListRoutes:input_type -> meridian.admin.v1.ListRoutesRequest
-	21, // 48: meridian.admin.v1.Admin.ListProblems:input_type -> meridian.admin.v1.ListProblemsRequest
-	24, // 49: meridian.admin.v1.Admin.ListSources:input_type -> meridian.admin.v1.ListSourcesRequest
-	27, // 50: meridian.admin.v1.Admin.ListGateways:input_type -> meridian.admin.v1.ListGatewaysRequest
-	29, // 51: meridian.admin.v1.Admin.Explain:input_type -> meridian.admin.v1.ExplainRequest
-	39, // 52: meridian.admin.v1.Admin.Drain:input_type -> meridian.admin.v1.DrainRequest
-	41, // 53: meridian.admin.v1.Admin.Undrain:input_type -> meridian.admin.v1.UndrainRequest
-	43, // 54: meridian.admin.v1.Admin.WatchPlan:input_type -> meridian.admin.v1.WatchPlanRequest
-	7,  // 55: meridian.admin.v1.Admin.ListRegions:output_type -> meridian.admin.v1.ListRegionsResponse
-	10, // 56: meridian.admin.v1.Admin.ListClusters:output_type -> meridian.admin.v1.ListClustersResponse
-	14, // 57: meridian.admin.v1.Admin.ListServices:output_type -> meridian.admin.v1.ListServicesResponse
-	19, // 58: meridian.admin.v1.Admin.ListRoutes:output_type -> meridian.admin.v1.ListRoutesResponse
-	22, // 59: meridian.admin.v1.Admin.ListProblems:output_type -> meridian.admin.v1.ListProblemsResponse
-	25, // 60: meridian.admin.v1.Admin.ListSources:output_type -> meridian.admin.v1.ListSourcesResponse
-	28, // 61: meridian.admin.v1.Admin.ListGateways:output_type -> meridian.admin.v1.ListGatewaysResponse
-	37, // 62: meridian.admin.v1.Admin.Explain:output_type -> meridian.admin.v1.ExplainResponse
-	40, // 63: meridian.admin.v1.Admin.Drain:output_type -> meridian.admin.v1.DrainResponse
-	42, // 64: meridian.admin.v1.Admin.Undrain:output_type -> meridian.admin.v1.UndrainResponse
-	44, // 65: meridian.admin.v1.Admin.WatchPlan:output_type -> meridian.admin.v1.PlanSummary
-	55, // [55:66] is the sub-list for method output_type
-	44, // [44:55] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	51, // 21: meridian.admin.v1.Workload.seen_ago:type_name -> google.protobuf.Duration
+	29, // 22: meridian.admin.v1.ListWorkloadsResponse.workloads:type_name -> meridian.admin.v1.Workload
+	51, // 23: meridian.admin.v1.Share.state_for:type_name -> google.protobuf.Duration
+	29, // 24: meridian.admin.v1.ExplainSpreadResponse.workload:type_name -> meridian.admin.v1.Workload
+	32, // 25: meridian.admin.v1.ExplainSpreadResponse.shares:type_name -> meridian.admin.v1.Share
+	51, // 26: meridian.admin.v1.ExplainSpreadResponse.again_in:type_name -> google.protobuf.Duration
+	2,  // 27: meridian.admin.v1.Location.place:type_name -> meridian.admin.v1.Place
+	51, // 28: meridian.admin.v1.Candidate.cost:type_name -> google.protobuf.Duration
+	0,  // 29: meridian.admin.v1.Candidate.state:type_name -> meridian.admin.v1.Health
+	37, // 30: meridian.admin.v1.Candidate.reasons:type_name -> meridian.admin.v1.Reason
+	38, // 31: meridian.admin.v1.Decision.order:type_name -> meridian.admin.v1.Candidate
+	38, // 32: meridian.admin.v1.Decision.refused:type_name -> meridian.admin.v1.Candidate
+	51, // 33: meridian.admin.v1.DnsAnswer.ttl:type_name -> google.protobuf.Duration
+	17, // 34: meridian.admin.v1.Hop.target:type_name -> meridian.admin.v1.Target
+	39, // 35: meridian.admin.v1.Hop.decision:type_name -> meridian.admin.v1.Decision
+	36, // 36: meridian.admin.v1.ExplainResponse.location:type_name -> meridian.admin.v1.Location
+	39, // 37: meridian.admin.v1.ExplainResponse.dns:type_name -> meridian.admin.v1.Decision
+	40, // 38: meridian.admin.v1.ExplainResponse.answer:type_name -> meridian.admin.v1.DnsAnswer
+	16, // 39: meridian.admin.v1.ExplainResponse.route:type_name -> meridian.admin.v1.Route
+	41, // 40: meridian.admin.v1.ExplainResponse.hops:type_name -> meridian.admin.v1.Hop
+	42, // 41: meridian.admin.v1.ExplainResponse.reply:type_name -> meridian.admin.v1.Reply
+	1,  // 42: meridian.admin.v1.DrainOrder.scope:type_name -> meridian.admin.v1.Scope
+	52, // 43: meridian.admin.v1.DrainOrder.since:type_name -> google.protobuf.Timestamp
+	1,  // 44: meridian.admin.v1.DrainRequest.scope:type_name -> meridian.admin.v1.Scope
+	44, // 45: meridian.admin.v1.DrainResponse.drain:type_name -> meridian.admin.v1.DrainOrder
+	1,  // 46: meridian.admin.v1.UndrainRequest.scope:type_name -> meridian.admin.v1.Scope
+	44, // 47: meridian.admin.v1.UndrainResponse.drain:type_name -> meridian.admin.v1.DrainOrder
+	5,  // 48: meridian.admin.v1.PlanSummary.regions:type_name -> meridian.admin.v1.Region
+	44, // 49: meridian.admin.v1.PlanSummary.drains:type_name -> meridian.admin.v1.DrainOrder
+	6,  // 50: meridian.admin.v1.Admin.ListRegions:input_type -> meridian.admin.v1.ListRegionsRequest
+	9,  // 51: meridian.admin.v1.Admin.ListClusters:input_type -> meridian.admin.v1.ListClustersRequest
+	13, // 52: meridian.admin.v1.Admin.ListServices:input_type -> meridian.admin.v1.ListServicesRequest
+	18, // 53: meridian.admin.v1.Admin.ListRoutes:input_type -> meridian.admin.v1.ListRoutesRequest
+	21, // 54: meridian.admin.v1.Admin.ListProblems:input_type -> meridian.admin.v1.ListProblemsRequest
+	24, // 55: meridian.admin.v1.Admin.ListSources:input_type -> meridian.admin.v1.ListSourcesRequest
+	27, // 56: meridian.admin.v1.Admin.ListGateways:input_type -> meridian.admin.v1.ListGatewaysRequest
+	30, // 57: meridian.admin.v1.Admin.ListWorkloads:input_type -> meridian.admin.v1.ListWorkloadsRequest
+	33, // 58: meridian.admin.v1.Admin.ExplainSpread:input_type -> meridian.admin.v1.ExplainSpreadRequest
+	35, // 59: meridian.admin.v1.Admin.Explain:input_type -> meridian.admin.v1.ExplainRequest
+	45, // 60: meridian.admin.v1.Admin.Drain:input_type -> meridian.admin.v1.DrainRequest
+	47, // 61: meridian.admin.v1.Admin.Undrain:input_type -> meridian.admin.v1.UndrainRequest
+	49, // 62: meridian.admin.v1.Admin.WatchPlan:input_type -> meridian.admin.v1.WatchPlanRequest
+	7,  // 63: meridian.admin.v1.Admin.ListRegions:output_type -> meridian.admin.v1.ListRegionsResponse
+	10, // 64: meridian.admin.v1.Admin.ListClusters:output_type -> meridian.admin.v1.ListClustersResponse
+	14, // 65: meridian.admin.v1.Admin.ListServices:output_type -> meridian.admin.v1.ListServicesResponse
+	19, // 66: meridian.admin.v1.Admin.ListRoutes:output_type -> meridian.admin.v1.ListRoutesResponse
+	22, // 67: meridian.admin.v1.Admin.ListProblems:output_type -> meridian.admin.v1.ListProblemsResponse
+	25, // 68: meridian.admin.v1.Admin.ListSources:output_type -> meridian.admin.v1.ListSourcesResponse
+	28, // 69: meridian.admin.v1.Admin.ListGateways:output_type -> meridian.admin.v1.ListGatewaysResponse
+	31, // 70: meridian.admin.v1.Admin.ListWorkloads:output_type -> meridian.admin.v1.ListWorkloadsResponse
+	34, // 71: meridian.admin.v1.Admin.ExplainSpread:output_type -> meridian.admin.v1.ExplainSpreadResponse
+	43, // 72: meridian.admin.v1.Admin.Explain:output_type -> meridian.admin.v1.ExplainResponse
+	46, // 73: meridian.admin.v1.Admin.Drain:output_type -> meridian.admin.v1.DrainResponse
+	48, // 74: meridian.admin.v1.Admin.Undrain:output_type -> meridian.admin.v1.UndrainResponse
+	50, // 75: meridian.admin.v1.Admin.WatchPlan:output_type -> meridian.admin.v1.PlanSummary
+	63, // [63:76] is the sub-list for method output_type
+	50, // [50:63] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_api_admin_v1_admin_proto_init() }
@@ -3873,13 +4491,15 @@ func file_api_admin_v1_admin_proto_init() {
 	if File_api_admin_v1_admin_proto != nil {
 		return
 	}
+	file_api_admin_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
+	file_api_admin_v1_admin_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_admin_v1_admin_proto_rawDesc), len(file_api_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   43,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

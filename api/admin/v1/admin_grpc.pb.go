@@ -21,17 +21,19 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_ListRegions_FullMethodName  = "/meridian.admin.v1.Admin/ListRegions"
-	Admin_ListClusters_FullMethodName = "/meridian.admin.v1.Admin/ListClusters"
-	Admin_ListServices_FullMethodName = "/meridian.admin.v1.Admin/ListServices"
-	Admin_ListRoutes_FullMethodName   = "/meridian.admin.v1.Admin/ListRoutes"
-	Admin_ListProblems_FullMethodName = "/meridian.admin.v1.Admin/ListProblems"
-	Admin_ListSources_FullMethodName  = "/meridian.admin.v1.Admin/ListSources"
-	Admin_ListGateways_FullMethodName = "/meridian.admin.v1.Admin/ListGateways"
-	Admin_Explain_FullMethodName      = "/meridian.admin.v1.Admin/Explain"
-	Admin_Drain_FullMethodName        = "/meridian.admin.v1.Admin/Drain"
-	Admin_Undrain_FullMethodName      = "/meridian.admin.v1.Admin/Undrain"
-	Admin_WatchPlan_FullMethodName    = "/meridian.admin.v1.Admin/WatchPlan"
+	Admin_ListRegions_FullMethodName   = "/meridian.admin.v1.Admin/ListRegions"
+	Admin_ListClusters_FullMethodName  = "/meridian.admin.v1.Admin/ListClusters"
+	Admin_ListServices_FullMethodName  = "/meridian.admin.v1.Admin/ListServices"
+	Admin_ListRoutes_FullMethodName    = "/meridian.admin.v1.Admin/ListRoutes"
+	Admin_ListProblems_FullMethodName  = "/meridian.admin.v1.Admin/ListProblems"
+	Admin_ListSources_FullMethodName   = "/meridian.admin.v1.Admin/ListSources"
+	Admin_ListGateways_FullMethodName  = "/meridian.admin.v1.Admin/ListGateways"
+	Admin_ListWorkloads_FullMethodName = "/meridian.admin.v1.Admin/ListWorkloads"
+	Admin_ExplainSpread_FullMethodName = "/meridian.admin.v1.Admin/ExplainSpread"
+	Admin_Explain_FullMethodName       = "/meridian.admin.v1.Admin/Explain"
+	Admin_Drain_FullMethodName         = "/meridian.admin.v1.Admin/Drain"
+	Admin_Undrain_FullMethodName       = "/meridian.admin.v1.Admin/Undrain"
+	Admin_WatchPlan_FullMethodName     = "/meridian.admin.v1.Admin/WatchPlan"
 )
 
 // AdminClient is the client API for Admin service.
@@ -55,6 +57,11 @@ type AdminClient interface {
 	ListSources(ctx context.Context, in *ListSourcesRequest, opts ...grpc.CallOption) (*ListSourcesResponse, error)
 	// ListGateways lists the Envoys that are connected to this daemon.
 	ListGateways(ctx context.Context, in *ListGatewaysRequest, opts ...grpc.CallOption) (*ListGatewaysResponse, error)
+	// ListWorkloads lists the workloads that are placed over clusters, and how they
+	// fare. Only a daemon that watches a host cluster knows them; others name one.
+	ListWorkloads(ctx context.Context, in *ListWorkloadsRequest, opts ...grpc.CallOption) (*ListWorkloadsResponse, error)
+	// ExplainSpread says what each cluster gets of a workload, and why.
+	ExplainSpread(ctx context.Context, in *ExplainSpreadRequest, opts ...grpc.CallOption) (*ExplainSpreadResponse, error)
 	// Explain says where a request of a client would go, by DNS and by HTTP, and why.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Drain orders that nothing new is sent to a region or cluster. Giving the
@@ -145,6 +152,26 @@ func (c *adminClient) ListGateways(ctx context.Context, in *ListGatewaysRequest,
 	return out, nil
 }
 
+func (c *adminClient) ListWorkloads(ctx context.Context, in *ListWorkloadsRequest, opts ...grpc.CallOption) (*ListWorkloadsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListWorkloadsResponse)
+	err := c.cc.Invoke(ctx, Admin_ListWorkloads_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ExplainSpread(ctx context.Context, in *ExplainSpreadRequest, opts ...grpc.CallOption) (*ExplainSpreadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainSpreadResponse)
+	err := c.cc.Invoke(ctx, Admin_ExplainSpread_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainResponse)
@@ -215,6 +242,11 @@ type AdminServer interface {
 	ListSources(context.Context, *ListSourcesRequest) (*ListSourcesResponse, error)
 	// ListGateways lists the Envoys that are connected to this daemon.
 	ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error)
+	// ListWorkloads lists the workloads that are placed over clusters, and how they
+	// fare. Only a daemon that watches a host cluster knows them; others name one.
+	ListWorkloads(context.Context, *ListWorkloadsRequest) (*ListWorkloadsResponse, error)
+	// ExplainSpread says what each cluster gets of a workload, and why.
+	ExplainSpread(context.Context, *ExplainSpreadRequest) (*ExplainSpreadResponse, error)
 	// Explain says where a request of a client would go, by DNS and by HTTP, and why.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Drain orders that nothing new is sent to a region or cluster. Giving the
@@ -255,6 +287,12 @@ func (UnimplementedAdminServer) ListSources(context.Context, *ListSourcesRequest
 }
 func (UnimplementedAdminServer) ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListGateways not implemented")
+}
+func (UnimplementedAdminServer) ListWorkloads(context.Context, *ListWorkloadsRequest) (*ListWorkloadsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListWorkloads not implemented")
+}
+func (UnimplementedAdminServer) ExplainSpread(context.Context, *ExplainSpreadRequest) (*ExplainSpreadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainSpread not implemented")
 }
 func (UnimplementedAdminServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
@@ -415,6 +453,42 @@ func _Admin_ListGateways_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ListWorkloads_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListWorkloadsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListWorkloads(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListWorkloads_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListWorkloads(ctx, req.(*ListWorkloadsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ExplainSpread_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainSpreadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ExplainSpread(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ExplainSpread_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ExplainSpread(ctx, req.(*ExplainSpreadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExplainRequest)
 	if err := dec(in); err != nil {
@@ -514,6 +588,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListGateways",
 			Handler:    _Admin_ListGateways_Handler,
+		},
+		{
+			MethodName: "ListWorkloads",
+			Handler:    _Admin_ListWorkloads_Handler,
+		},
+		{
+			MethodName: "ExplainSpread",
+			Handler:    _Admin_ExplainSpread_Handler,
 		},
 		{
 			MethodName: "Explain",
