@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -117,11 +118,32 @@ func Federate(ctx context.Context, host *Reach, objects []*unstructured.Unstruct
 	return out, nil
 }
 
-// Federated reads a FederatedObject of the host cluster.
+// Federated reads a FederatedObject of the host cluster; nil: it has none of that name.
 func Federated(ctx context.Context, host *Reach, namespace, named string) (*unstructured.Unstructured, error) {
-	o, err := host.dynamic.Resource(v1alpha1.SchemeGroupVersion.WithResource("federatedobjects")).Namespace(namespace).Get(ctx, named, metav1.GetOptions{})
+	o, err := host.dynamic.Resource(federatedResource).Namespace(namespace).Get(ctx, named, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("%s has no FederatedObject %s in namespace %s, or is no host cluster; \"kubectl get federatedobjects -A\" lists them, and their names begin with the kind: deployment-web", host.Name, named, namespace)
+		return nil, nil //nolint:nilnil // said above
 	}
 	return o, host.explain("reading FederatedObject "+namespace+"/"+named, err)
 }
+
+// NoWorkload is the error for a FederatedObject that is looked for and not there.
+func NoWorkload(host *Reach, namespace, named string) error {
+	return fmt.Errorf("%s has no FederatedObject %s in namespace %s, or is no host cluster; \"kubectl get federatedobjects -A\" lists them, and their names begin with the kind: deployment-web", host.Name, named, namespace)
+}
+
+// FederatedNames lists the names of a namespace's FederatedObjects, sorted.
+func FederatedNames(ctx context.Context, host *Reach, namespace string) ([]string, error) {
+	list, err := host.dynamic.Resource(federatedResource).Namespace(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, host.explain("listing FederatedObjects", err)
+	}
+	names := make([]string, 0, len(list.Items))
+	for _, o := range list.Items {
+		names = append(names, o.GetName())
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+var federatedResource = v1alpha1.SchemeGroupVersion.WithResource("federatedobjects")

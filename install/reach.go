@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -87,17 +88,33 @@ func ContextNames(kubeconfig string) []string {
 	return names
 }
 
-// Members lists the names of the Clusters that a host knows, sorted.
-func (r *Reach) Members(ctx context.Context) ([]string, error) {
+// Clusters are the Cluster objects that a host has, sorted by name.
+func (r *Reach) Clusters(ctx context.Context) ([]*unstructured.Unstructured, error) {
 	list, err := r.dynamic.Resource(clustersResource).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("%s knows no Clusters, so it is no host cluster; name the one that \"meridian init\" was run for with --context", r.Name)
+	}
 	if err != nil {
 		return nil, r.explain("listing Clusters", err)
 	}
-	var names []string
-	for _, c := range list.Items {
+	clusters := make([]*unstructured.Unstructured, 0, len(list.Items))
+	for i := range list.Items {
+		clusters = append(clusters, &list.Items[i])
+	}
+	slices.SortFunc(clusters, func(a, b *unstructured.Unstructured) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	return clusters, nil
+}
+
+// Members lists the names of the Clusters that a host knows, sorted.
+func (r *Reach) Members(ctx context.Context) ([]string, error) {
+	clusters, err := r.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(clusters))
+	for _, c := range clusters {
 		names = append(names, c.GetName())
 	}
-	slices.Sort(names)
 	return names, nil
 }
 

@@ -53,7 +53,8 @@ func stories(t *testing.T, dir string, play func(t *testing.T, files map[string]
 					kept = append(kept, f)
 				}
 			}
-			archive.Files = append(kept, txtar.File{Name: "out", Data: []byte(play(t, files))})
+			kept = append(kept, txtar.File{Name: "out", Data: []byte(play(t, files))})
+			archive.Files = kept
 			ends(t, name, string(text), string(txtar.Format(archive)))
 		})
 	}

@@ -52,15 +52,20 @@ equal; with them, a cluster that is not named gets no replicas unless "*" is.`,
 	}
 	g.flags(cmd)
 	g.contextFlag(cmd, &g.kubeContext, "context", "with --apply: context of the host cluster; default: the current one")
+	g.objectFlags(cmd)
+	cmd.Flags().BoolVar(&g.apply, "apply", false, "send them to the host cluster; default: print them")
+	_ = cmd.MarkFlagRequired("filename")
+	return cmd
+}
+
+// objectFlags are those that say which objects, and by which terms.
+func (g *federating) objectFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&g.files, "filename", "f", nil, "file with objects, or - for what comes in; may be repeated (required)")
 	f.StringVarP(&g.namespace, "namespace", "n", "", "namespace of objects that name none")
 	f.Int64Var(&g.replicas, "replicas", 0, "replicas over all clusters together, in place of what the object says")
-	f.BoolVar(&g.apply, "apply", false, "send them to the host cluster; default: print them")
 	f.BoolVar(&g.clusterScoped, "cluster-scoped", false, "take objects that have no namespace too, like ClusterRoles; the host has to allow them")
 	g.wishes.flags(cmd)
-	_ = cmd.MarkFlagRequired("filename")
-	return cmd
 }
 
 func (g *federating) run(c *cobra.Command, o *options) error {
@@ -68,10 +73,6 @@ func (g *federating) run(c *cobra.Command, o *options) error {
 		return fmt.Errorf("-o %s prints objects, and --apply sends them; leave one of the two out", o.output)
 	}
 	g.strict = g.namespace != ""
-	terms, err := g.wishes.terms()
-	if err != nil {
-		return err
-	}
 	objects, err := readFiles(c, g.files)
 	if err != nil {
 		return err
@@ -81,17 +82,7 @@ func (g *federating) run(c *cobra.Command, o *options) error {
 			return err
 		}
 	}
-	note := func(format string, args ...any) { fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...) }
-	if objects, err = g.clean(objects, note); err != nil {
-		return err
-	}
-	if err := g.scale(objects, c.Flags().Changed("replicas"), note); err != nil {
-		return err
-	}
-	if terms.Spread != nil && !anyDivisible(objects) {
-		return errors.New("--mode, --weight, --min, --max and --rebalance divide replicas, and nothing here has any that can be divided; leave them out, and choose the clusters with --where")
-	}
-	federated, err := federateAll(objects, terms, note)
+	federated, err := g.federated(c, objects)
 	if err != nil {
 		return err
 	}
@@ -99,6 +90,26 @@ func (g *federating) run(c *cobra.Command, o *options) error {
 		return printObjects(c.OutOrStdout(), o.output, federated)
 	}
 	return g.send(c, federated)
+}
+
+// federated turns ordinary objects into FederatedObjects, and says what it takes out of
+// them and what has no effect.
+func (g *federating) federated(c *cobra.Command, objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	terms, err := g.wishes.terms()
+	if err != nil {
+		return nil, err
+	}
+	note := func(format string, args ...any) { fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...) }
+	if objects, err = g.clean(objects, note); err != nil {
+		return nil, err
+	}
+	if err := g.scale(objects, c.Flags().Changed("replicas"), note); err != nil {
+		return nil, err
+	}
+	if terms.Spread != nil && !anyDivisible(objects) {
+		return nil, errors.New("--mode, --weight, --min, --max and --rebalance divide replicas, and nothing here has any that can be divided; leave them out, and choose the clusters with --where")
+	}
+	return federateAll(objects, terms, note)
 }
 
 // readFiles reads what -f names, in its order.

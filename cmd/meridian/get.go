@@ -21,7 +21,7 @@ func newGet(o *options) *cobra.Command {
 	}
 	get.AddCommand(
 		getRegions(o), getClusters(o), getServices(o), getRoutes(o),
-		getProblems(o), getSources(o), getGateways(o))
+		getProblems(o), getSources(o), getGateways(o), getWorkloads(o))
 	return get
 }
 

@@ -22,11 +22,39 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := newRoot().ExecuteContext(ctx); err != nil {
+	code, err := exitCode(newRoot().ExecuteContext(ctx))
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "meridian:", sentence(err))
-		return 1
 	}
-	return 0
+	return code
+}
+
+// exit is the end of a command whose exit code means something. Without an error
+// there is nothing to say beside it.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e exit) Unwrap() error { return e.err }
+
+// exitCode is that of a command, and what is to be said of it.
+func exitCode(err error) (int, error) {
+	var e exit
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.As(err, &e):
+		return e.code, e.err
+	}
+	return 1, err
 }
 
 // sentence turns an error into one sentence with its remedy.

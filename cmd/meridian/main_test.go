@@ -24,6 +24,12 @@ import (
 // aDaemon serves the admin API over a small fleet and takes orders into it.
 func aDaemon(t *testing.T) (addr string) {
 	t.Helper()
+	return aDaemonWith(t, func(*admin.Config) {})
+}
+
+// aDaemonWith is aDaemon with another configuration.
+func aDaemonWith(t *testing.T, change func(*admin.Config)) (addr string) {
+	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -41,11 +47,13 @@ func aDaemon(t *testing.T) (addr string) {
 		server.Update(p)
 		return nil
 	}
-	server = admin.New(admin.Config{Listener: l, Instance: "eu-0", Region: "europe-west1", Order: tell, Source: "eu-0/operator",
+	config := admin.Config{Listener: l, Instance: "eu-0", Region: "europe-west1", Order: tell, Source: "eu-0/operator",
 		Resolve: func(host string, client netip.Addr) admin.Resolution {
 			return admin.Resolution(names.Resolve(host, client))
 		},
-	})
+	}
+	change(&config)
+	server = admin.New(config)
 	shop := fleet.ServiceName{Namespace: "default", Name: "shop"}
 	u := fleet.Update{Source: "eu-0/file/all", Whole: true}
 	for i, r := range []fleet.Region{"asia-east1", "europe-west1"} {

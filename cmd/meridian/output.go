@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -77,12 +78,22 @@ type sheet struct{ w *tabwriter.Writer }
 func (t *sheet) row(cells ...any) {
 	text := make([]string, len(cells))
 	for i, c := range cells {
-		text[i] = strings.NewReplacer("\t", " ", "\n", " ").Replace(fmt.Sprint(c))
+		text[i] = oneLine(fmt.Sprint(c))
 		if text[i] == "" {
 			text[i] = "-"
 		}
 	}
 	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(text, "\t"), "\t"))
+}
+
+// oneLine keeps what a stranger wrote from steering a terminal or a table.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // line writes free text between tables.

@@ -55,9 +55,9 @@ explains where one client's request goes and why, and drains regions and cluster
 		&cobra.Group{ID: "trust", Title: "Trust:"},
 		&cobra.Group{ID: "try", Title: "Try:"})
 	root.AddCommand(
-		newGet(o), newExplain(o), newWatch(o),
+		newGet(o), newExplain(o), newSpread(o), newWatch(o),
 		newDrain(o), newUndrain(o),
-		newFederate(o), newUnfederate(o),
+		newFederate(o), newUnfederate(o), newRender(o), newDiff(o),
 		newInit(o), newJoin(o), newUnjoin(o), newUninstall(o), newCheck(o),
 		newCerts(o), newDemo(), newVersion(o))
 	return root

@@ -79,6 +79,9 @@ func (u *unfederating) find(c *cobra.Command, names []string) ([]*unstructured.U
 		if err != nil {
 			return nil, err
 		}
+		if f == nil {
+			return nil, install.NoWorkload(host, namespace, name)
+		}
 		list = append(list, f)
 	}
 	return list, nil
