@@ -72,12 +72,12 @@ func (s *Server) ExplainSpread(_ context.Context, q *adminv1.ExplainSpreadReques
 	if !r.Again.IsZero() {
 		out.AgainIn = durationpb.New(max(0, r.Again.Sub(now)))
 	}
-	var shares []*adminv1.Share
+	var holdings []*adminv1.Holding
 	for _, c := range r.Clusters {
-		shares = append(shares, shareOut(c, now))
+		holdings = append(holdings, holdingOut(c, now))
 	}
-	slices.SortFunc(shares, func(a, b *adminv1.Share) int { return cmp.Compare(a.Cluster, b.Cluster) })
-	out.Shares, out.LeftOut = fit(shares)
+	slices.SortFunc(holdings, func(a, b *adminv1.Holding) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	out.Holdings, out.LeftOut = fit(holdings)
 	return out, nil
 }
 
@@ -119,8 +119,8 @@ func workloadOut(r placement.Report, now time.Time) *adminv1.Workload {
 	return out
 }
 
-func shareOut(c placement.Share, now time.Time) *adminv1.Share {
-	out := &adminv1.Share{
+func holdingOut(c placement.Holding, now time.Time) *adminv1.Holding {
+	out := &adminv1.Holding{
 		Cluster: utf8Only(c.Cluster), Goal: counted(c.Goal), Told: counted(c.Told), Ready: c.Ready, Unschedulable: c.Unschedulable,
 		State: utf8Only(c.State), Reason: utf8Only(c.Reason), Message: utf8Only(c.Message), StateFor: age(c.Since, now),
 	}

@@ -40,7 +40,7 @@ func web() placement.Report {
 		Namespace: "shop", Name: "deployment-web", APIVersion: "apps/v1", Kind: "Deployment", Object: "web", Mode: placement.ModeDivide,
 		Generation: 3, Observed: 2, Desired: 10, Ready: 4, Unschedulable: 1, Unplaced: 2, InClusters: "1/2",
 		State: "NotPlaced", Reason: "Unreachable", Message: "us-a: it does not answer\xff", Seen: time.Now().Add(-2 * time.Second), Again: time.Now().Add(time.Hour),
-		Clusters: []placement.Share{
+		Clusters: []placement.Holding{
 			{Cluster: "us-a", Goal: -1, Told: 4, State: "Unreachable", Reason: "Silent", Message: "it does not answer", Since: time.Now().Add(-time.Minute)},
 			{Cluster: "eu-a", Goal: 6, Told: 5, Ready: 4, Unschedulable: 1, State: "Applied", Reasons: []string{"5 that run there and stay", "1 by its weight of 1"}},
 		},
@@ -81,7 +81,7 @@ func TestWorkloads(t *testing.T) {
 	if in := a.GetAgainIn().AsDuration(); a.Unplaced == nil || a.GetUnplaced() != 2 || in < 59*time.Minute || in > time.Hour {
 		t.Errorf("unplaced %v, again in %v", a.Unplaced, in)
 	}
-	eu, us := a.GetShares()[0], a.GetShares()[1]
+	eu, us := a.GetHoldings()[0], a.GetHoldings()[1]
 	if eu.GetCluster() != "eu-a" || eu.GetGoal() != 6 || eu.GetTold() != 5 || len(eu.GetReasons()) != 2 || eu.StateFor != nil {
 		t.Errorf("eu: %v", eu)
 	}

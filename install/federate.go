@@ -122,7 +122,7 @@ func Federate(ctx context.Context, host *Reach, objects []*unstructured.Unstruct
 func Federated(ctx context.Context, host *Reach, namespace, named string) (*unstructured.Unstructured, error) {
 	o, err := host.dynamic.Resource(federatedResource).Namespace(namespace).Get(ctx, named, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil //nolint:nilnil // said above
+		return nil, nil
 	}
 	return o, host.explain("reading FederatedObject "+namespace+"/"+named, err)
 }

@@ -25,11 +25,11 @@ type Report struct {
 
 	Seen     time.Time // when this was found to be so; zero: not known
 	Again    time.Time // when it is looked at again though nothing changes; zero: never, or not known
-	Clusters []Share   // that have the object or should, sorted by cluster
+	Clusters []Holding // that have the object or should, sorted by cluster
 }
 
-// Share is how it stands with a workload in one cluster.
-type Share struct {
+// Holding is how it stands with a workload in one cluster.
+type Holding struct {
 	Cluster       string
 	Goal          int64 // replicas when all moves are done; negative: not known, or none that could be counted
 	Told          int64 // replicas that it is told to run now; negative: none that could be counted

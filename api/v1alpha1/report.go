@@ -31,24 +31,24 @@ func (o *FederatedObject) Report() placement.Report {
 		_, counted = placement.CountOf(t.Object, placement.Scale{})
 	}
 	for _, c := range s.Clusters {
-		share := placement.Share{
+		held := placement.Holding{
 			Cluster: c.Cluster, Goal: -1, Told: c.Desired, Ready: c.Ready, Unschedulable: c.Unschedulable,
 			State: string(c.State), Reason: c.Reason,
 		}
 		if !counted {
-			share.Told = -1
+			held.Told = -1
 		}
 		if c.State == WorkloadApplied {
-			share.Reasons = split(c.Message)
+			held.Reasons = split(c.Message)
 		} else {
-			share.Message = c.Message
+			held.Message = c.Message
 		}
 		if c.Time != nil {
-			share.Since = c.Time.UTC()
+			held.Since = c.Time.UTC()
 		}
-		r.Clusters = append(r.Clusters, share)
+		r.Clusters = append(r.Clusters, held)
 	}
-	slices.SortFunc(r.Clusters, func(a, b placement.Share) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	slices.SortFunc(r.Clusters, func(a, b placement.Holding) int { return cmp.Compare(a.Cluster, b.Cluster) })
 	r.State, r.Reason, r.Message = s.summary()
 	return r
 }

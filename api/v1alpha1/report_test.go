@@ -35,7 +35,7 @@ func TestReport(t *testing.T) {
 		Namespace: "shop", Name: "deployment-web", APIVersion: "apps/v1", Kind: "Deployment", Object: "web", Mode: placement.ModeDivide,
 		Generation: 3, Observed: 2, Desired: 1000, Ready: 400, Unplaced: -1, InClusters: "2/2",
 		State: "Placed", Reason: "Placed", Message: "2 clusters have it as it is wanted",
-		Clusters: []placement.Share{
+		Clusters: []placement.Holding{
 			{Cluster: "ap-1", Goal: -1, State: "Leaving"},
 			{Cluster: "eu-1", Goal: -1, Told: 400, State: "Refused", Reason: "Forbidden", Message: "the cluster does not let us apply it; and why"},
 			{Cluster: "us-1", Goal: -1, Told: 600, Ready: 400, State: "Applied", Reasons: []string{"its minimum of 5", "595 by its weight of 3"}, Since: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},

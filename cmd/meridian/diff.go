@@ -211,7 +211,7 @@ func live(c *cobra.Command, host *install.Reach, of *workload, note func(string,
 	w, err := readWorkload(object, of.object.Namespace)
 	if err != nil {
 		note("as it is now it is not carried out, so it is compared with nothing: %s", err)
-		return nil, nil //nolint:nilnil // said above
+		return nil, nil
 	}
 	return w, nil
 }

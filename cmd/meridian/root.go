@@ -27,7 +27,8 @@ func newRoot() *cobra.Command {
 		Use:   "meridian",
 		Short: "Show, explain and steer a Meridian installation",
 		Long: `meridian talks to a meridiand: it shows regions, clusters, services and routes,
-explains where one client's request goes and why, and drains regions and clusters.
+explains where one client's request goes and why, drains regions and clusters, and
+says what each cluster gets of a workload.
 
 "meridian demo" runs a whole installation of three regions on this machine.`,
 		SilenceUsage:  true,

@@ -119,15 +119,15 @@ func spreadTable(t *sheet, a *adminv1.ExplainSpreadResponse) {
 	if why := whyOf(w); why != "" {
 		t.line("%s", why)
 	}
-	if len(a.GetShares()) > 0 {
+	if len(a.GetHoldings()) > 0 {
 		t.row("CLUSTER", "GOAL", "TOLD", "READY", "NO NODE", "STATE", "FOR", "WHY")
 	}
-	for _, s := range a.GetShares() {
-		state := s.GetState()
-		if s.GetReason() != "" && s.GetReason() != state {
-			state += " (" + s.GetReason() + ")"
+	for _, h := range a.GetHoldings() {
+		state := h.GetState()
+		if h.GetReason() != "" && h.GetReason() != state {
+			state += " (" + h.GetReason() + ")"
 		}
-		t.row(s.GetCluster(), count(s.Goal), count(s.Told), s.GetReady(), s.GetUnschedulable(), state, lasting(s.GetStateFor()), whyShare(s))
+		t.row(h.GetCluster(), count(h.Goal), count(h.Told), h.GetReady(), h.GetUnschedulable(), state, lasting(h.GetStateFor()), whyHolding(h))
 	}
 	leftOut(t, a.GetLeftOut())
 	if a.Unplaced != nil {
@@ -152,10 +152,10 @@ func lasting(d *durationpb.Duration) string {
 	return d.AsDuration().Round(time.Second).String()
 }
 
-// whyShare is every reason for what a cluster gets, first what is wrong there.
-func whyShare(s *adminv1.Share) string {
+// whyHolding is every reason for what a cluster gets, first what is wrong there.
+func whyHolding(h *adminv1.Holding) string {
 	var why []string
-	for _, r := range append([]string{s.GetMessage()}, s.GetReasons()...) {
+	for _, r := range append([]string{h.GetMessage()}, h.GetReasons()...) {
 		if r != "" {
 			why = append(why, r)
 		}

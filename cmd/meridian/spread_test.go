@@ -19,7 +19,7 @@ func (k clerk) report() placement.Report {
 		Namespace: "shop", Name: "deployment-web", APIVersion: "apps/v1", Kind: "Deployment", Object: "web", Mode: placement.ModeDivide,
 		Generation: 3, Observed: 3, Desired: 10, Ready: 4, Unschedulable: 1, Unplaced: 2, InClusters: "1/2",
 		State: "NotPlaced", Reason: "Unreachable", Message: "us-1: it does not answer\x1b[31m", Seen: time.Now(), Again: time.Now().Add(time.Hour),
-		Clusters: []placement.Share{
+		Clusters: []placement.Holding{
 			{Cluster: "eu-1", Goal: 6, Told: 5, Ready: 4, Unschedulable: 1, State: "Applied", Reasons: []string{"5 that run there and stay", "1 by its weight of 1"}},
 			{Cluster: "us-1", Goal: -1, Told: 4, State: "Unreachable", Reason: "Silent", Message: "it does not answer", Reasons: []string{"its 4 are waited for"}, Since: time.Now().Add(-time.Minute)},
 		},

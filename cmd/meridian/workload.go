@@ -140,7 +140,7 @@ func (w *workload) owner() placement.Owner {
 // render is just what a cluster is given; nil: nothing.
 func (w *workload) render(c placement.Cluster, p placement.Portion) (*unstructured.Unstructured, error) {
 	if !p.Gets {
-		return nil, nil //nolint:nilnil // said above
+		return nil, nil
 	}
 	object, problems := placement.Render(w.template, c, p.Given, w.owner())
 	if object == nil {

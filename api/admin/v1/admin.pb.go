@@ -2315,8 +2315,8 @@ func (x *ListWorkloadsResponse) GetLeftOut() int32 {
 	return 0
 }
 
-// Share is what one cluster gets of a workload.
-type Share struct {
+// Holding is what one cluster has of a workload.
+type Holding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the cluster.
 	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
@@ -2342,20 +2342,20 @@ type Share struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Share) Reset() {
-	*x = Share{}
+func (x *Holding) Reset() {
+	*x = Holding{}
 	mi := &file_api_admin_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Share) String() string {
+func (x *Holding) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Share) ProtoMessage() {}
+func (*Holding) ProtoMessage() {}
 
-func (x *Share) ProtoReflect() protoreflect.Message {
+func (x *Holding) ProtoReflect() protoreflect.Message {
 	mi := &file_api_admin_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2367,75 +2367,75 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Share.ProtoReflect.Descriptor instead.
-func (*Share) Descriptor() ([]byte, []int) {
+// Deprecated: Use Holding.ProtoReflect.Descriptor instead.
+func (*Holding) Descriptor() ([]byte, []int) {
 	return file_api_admin_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
-func (x *Share) GetCluster() string {
+func (x *Holding) GetCluster() string {
 	if x != nil {
 		return x.Cluster
 	}
 	return ""
 }
 
-func (x *Share) GetGoal() int64 {
+func (x *Holding) GetGoal() int64 {
 	if x != nil && x.Goal != nil {
 		return *x.Goal
 	}
 	return 0
 }
 
-func (x *Share) GetTold() int64 {
+func (x *Holding) GetTold() int64 {
 	if x != nil && x.Told != nil {
 		return *x.Told
 	}
 	return 0
 }
 
-func (x *Share) GetReady() int64 {
+func (x *Holding) GetReady() int64 {
 	if x != nil {
 		return x.Ready
 	}
 	return 0
 }
 
-func (x *Share) GetUnschedulable() int64 {
+func (x *Holding) GetUnschedulable() int64 {
 	if x != nil {
 		return x.Unschedulable
 	}
 	return 0
 }
 
-func (x *Share) GetState() string {
+func (x *Holding) GetState() string {
 	if x != nil {
 		return x.State
 	}
 	return ""
 }
 
-func (x *Share) GetReason() string {
+func (x *Holding) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
 	return ""
 }
 
-func (x *Share) GetMessage() string {
+func (x *Holding) GetMessage() string {
 	if x != nil {
 		return x.Message
 	}
 	return ""
 }
 
-func (x *Share) GetReasons() []string {
+func (x *Holding) GetReasons() []string {
 	if x != nil {
 		return x.Reasons
 	}
 	return nil
 }
 
-func (x *Share) GetStateFor() *durationpb.Duration {
+func (x *Holding) GetStateFor() *durationpb.Duration {
 	if x != nil {
 		return x.StateFor
 	}
@@ -2503,12 +2503,12 @@ type ExplainSpreadResponse struct {
 	// The workload as a whole.
 	Workload *Workload `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
 	// Sorted by cluster.
-	Shares []*Share `protobuf:"bytes,2,rep,name=shares,proto3" json:"shares,omitempty"`
+	Holdings []*Holding `protobuf:"bytes,2,rep,name=holdings,proto3" json:"holdings,omitempty"`
 	// Replicas that no cluster can take; absent: not known.
 	Unplaced *int64 `protobuf:"varint,3,opt,name=unplaced,proto3,oneof" json:"unplaced,omitempty"`
 	// When it is looked at again though nothing changes; absent: never, or not known.
 	AgainIn *durationpb.Duration `protobuf:"bytes,4,opt,name=again_in,json=againIn,proto3" json:"again_in,omitempty"`
-	// How many shares were left out to keep the message within bounds.
+	// How many holdings were left out to keep the message within bounds.
 	LeftOut       int32 `protobuf:"varint,5,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2551,9 +2551,9 @@ func (x *ExplainSpreadResponse) GetWorkload() *Workload {
 	return nil
 }
 
-func (x *ExplainSpreadResponse) GetShares() []*Share {
+func (x *ExplainSpreadResponse) GetHoldings() []*Holding {
 	if x != nil {
-		return x.Shares
+		return x.Holdings
 	}
 	return nil
 }
@@ -4163,8 +4163,8 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"m\n" +
 	"\x15ListWorkloadsResponse\x129\n" +
 	"\tworkloads\x18\x01 \x03(\v2\x1b.meridian.admin.v1.WorkloadR\tworkloads\x12\x19\n" +
-	"\bleft_out\x18\x02 \x01(\x05R\aleftOut\"\xbb\x02\n" +
-	"\x05Share\x12\x18\n" +
+	"\bleft_out\x18\x02 \x01(\x05R\aleftOut\"\xbd\x02\n" +
+	"\aHolding\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x17\n" +
 	"\x04goal\x18\x02 \x01(\x03H\x00R\x04goal\x88\x01\x01\x12\x17\n" +
 	"\x04told\x18\x03 \x01(\x03H\x01R\x04told\x88\x01\x01\x12\x14\n" +
@@ -4180,10 +4180,10 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x05_told\"H\n" +
 	"\x14ExplainSpreadRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x81\x02\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x87\x02\n" +
 	"\x15ExplainSpreadResponse\x127\n" +
-	"\bworkload\x18\x01 \x01(\v2\x1b.meridian.admin.v1.WorkloadR\bworkload\x120\n" +
-	"\x06shares\x18\x02 \x03(\v2\x18.meridian.admin.v1.ShareR\x06shares\x12\x1f\n" +
+	"\bworkload\x18\x01 \x01(\v2\x1b.meridian.admin.v1.WorkloadR\bworkload\x126\n" +
+	"\bholdings\x18\x02 \x03(\v2\x1a.meridian.admin.v1.HoldingR\bholdings\x12\x1f\n" +
 	"\bunplaced\x18\x03 \x01(\x03H\x00R\bunplaced\x88\x01\x01\x124\n" +
 	"\bagain_in\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aagainIn\x12\x19\n" +
 	"\bleft_out\x18\x05 \x01(\x05R\aleftOutB\v\n" +
@@ -4380,7 +4380,7 @@ var file_api_admin_v1_admin_proto_goTypes = []any{
 	(*Workload)(nil),              // 29: meridian.admin.v1.Workload
 	(*ListWorkloadsRequest)(nil),  // 30: meridian.admin.v1.ListWorkloadsRequest
 	(*ListWorkloadsResponse)(nil), // 31: meridian.admin.v1.ListWorkloadsResponse
-	(*Share)(nil),                 // 32: meridian.admin.v1.Share
+	(*Holding)(nil),               // 32: meridian.admin.v1.Holding
 	(*ExplainSpreadRequest)(nil),  // 33: meridian.admin.v1.ExplainSpreadRequest
 	(*ExplainSpreadResponse)(nil), // 34: meridian.admin.v1.ExplainSpreadResponse
 	(*ExplainRequest)(nil),        // 35: meridian.admin.v1.ExplainRequest
@@ -4426,9 +4426,9 @@ var file_api_admin_v1_admin_proto_depIdxs = []int32{
 	26, // 20: meridian.admin.v1.ListGatewaysResponse.gateways:type_name -> meridian.admin.v1.ConnectedGateway
 	51, // 21: meridian.admin.v1.Workload.seen_ago:type_name -> google.protobuf.Duration
 	29, // 22: meridian.admin.v1.ListWorkloadsResponse.workloads:type_name -> meridian.admin.v1.Workload
-	51, // 23: meridian.admin.v1.Share.state_for:type_name -> google.protobuf.Duration
+	51, // 23: meridian.admin.v1.Holding.state_for:type_name -> google.protobuf.Duration
 	29, // 24: meridian.admin.v1.ExplainSpreadResponse.workload:type_name -> meridian.admin.v1.Workload
-	32, // 25: meridian.admin.v1.ExplainSpreadResponse.shares:type_name -> meridian.admin.v1.Share
+	32, // 25: meridian.admin.v1.ExplainSpreadResponse.holdings:type_name -> meridian.admin.v1.Holding
 	51, // 26: meridian.admin.v1.ExplainSpreadResponse.again_in:type_name -> google.protobuf.Duration
 	2,  // 27: meridian.admin.v1.Location.place:type_name -> meridian.admin.v1.Place
 	51, // 28: meridian.admin.v1.Candidate.cost:type_name -> google.protobuf.Duration
