@@ -201,19 +201,16 @@ func (m *member) changed(gk schema.GroupKind, list []change, whole bool) {
 		refs = append(refs, r)
 	}
 	if whole { // what is not there can now be known not to be there
-		for r, uids := range m.wanted {
+		for r := range m.wanted {
 			if r.GroupKind == gk {
 				refs = append(refs, r)
-				for uid := range uids {
-					touched[uid] = true
-				}
 			}
-		}
-		for uid := range m.plans {
-			touched[uid] = true
 		}
 	}
 	m.mu.Unlock()
+	if whole {
+		m.touchAll() // those too of which it has nothing yet, since nobody could say
+	}
 	for _, r := range refs {
 		m.queue.add(r)
 	}
