@@ -168,6 +168,9 @@ func compare(c *cobra.Command, host *install.Reach, object *unstructured.Unstruc
 			return nil, fmt.Errorf("%s places %s and cannot come to place %s; write a FederatedObject of another name, and delete this one when that one is placed", after, was, is)
 		}
 		after.object.UID = before.object.UID
+		if before.object.DeletionTimestamp != nil {
+			note("%s is being deleted, so the clusters lose what it says they are given now", before)
+		}
 		was = before.division(clusters, now)
 		x.terms = termChanges(before.template, after.template)
 		if will = was; !sameDivision(before.template, after.template) {
@@ -291,30 +294,34 @@ func lines(o *unstructured.Unstructured) ([]string, error) {
 // masked puts words in the place of what Secrets hold, which say no more than whether
 // it changes.
 func masked(before, after *unstructured.Unstructured) (*unstructured.Unstructured, *unstructured.Unstructured) {
-	secret := func(o *unstructured.Unstructured) map[string]any {
-		if o == nil || o.GetAPIVersion() != "v1" || o.GetKind() != "Secret" {
-			return nil
-		}
-		data, _ := o.Object["data"].(map[string]any)
-		return data
-	}
-	a, b := secret(before), secret(after)
-	mask := func(o *unstructured.Unstructured, own, other map[string]any, which string) *unstructured.Unstructured {
-		if own == nil {
-			return o
-		}
-		o = o.DeepCopy()
-		hidden := make(map[string]any, len(own))
-		for key, v := range own {
-			hidden[key] = "*** (" + which + ")"
-			if reflect.DeepEqual(v, other[key]) {
-				hidden[key] = "***"
-			}
-		}
-		o.Object["data"] = hidden
+	return mask(before, after, "*** (before)"), mask(after, before, "*** (after)")
+}
+
+func mask(o, other *unstructured.Unstructured, changed string) *unstructured.Unstructured {
+	if o == nil || o.GetAPIVersion() != "v1" || o.GetKind() != "Secret" {
 		return o
 	}
-	return mask(before, a, b, "before"), mask(after, b, a, "after")
+	o = o.DeepCopy()
+	for _, field := range []string{"data", "stringData"} {
+		values, is := o.Object[field].(map[string]any)
+		if !is {
+			if o.Object[field] != nil { // somebody's mistake is his secret too
+				o.Object[field] = changed
+			}
+			continue
+		}
+		var others map[string]any
+		if other != nil {
+			others, _ = other.Object[field].(map[string]any)
+		}
+		for key, v := range values {
+			values[key] = changed
+			if reflect.DeepEqual(v, others[key]) {
+				values[key] = "***"
+			}
+		}
+	}
+	return o
 }
 
 // print writes the division before and after, then what differs in each cluster.

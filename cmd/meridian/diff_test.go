@@ -228,6 +228,37 @@ us-1     4    4     Applied
 	rendersFromTheHost(t, h)
 }
 
+// What a Secret holds is never in a diff, whatever form it has.
+func TestSecretsAreMasked(t *testing.T) {
+	secret := func(data any) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Secret", "data": data}}
+	}
+	before, after := secret(map[string]any{"same": "c2FtZQ==", "other": "b2xk", "gone": "Z29uZQ=="}), secret(map[string]any{"same": "c2FtZQ==", "other": "bmV3"})
+	for what, c := range map[string]struct {
+		before, after *unstructured.Unstructured
+		want          string
+	}{
+		"values":        {before, after, " data:\n-  gone: '*** (before)'\n-  other: '*** (before)'\n+  other: '*** (after)'\n   same: '***'\n"},
+		"a new one":     {nil, after, "+  other: '*** (after)'\n+  same: '*** (after)'\n"},
+		"no map":        {before, secret("bmV3"), "+data: '*** (after)'\n"},
+		"no secret":     {nil, &unstructured.Unstructured{Object: map[string]any{"kind": "ConfigMap", "data": map[string]any{"a": "b"}}}, "+  a: b\n"},
+		"no difference": {before, before, ""},
+	} {
+		got, err := unified("x", c.before, c.after)
+		if err != nil || !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%s: %v, no %q in\n%s", what, err, c.want, got)
+		}
+		for _, leak := range []string{"c2FtZQ", "b2xk", "Z29uZQ", "bmV3"} {
+			if strings.Contains(got, leak) {
+				t.Errorf("%s: %s leaks\n%s", what, leak, got)
+			}
+		}
+	}
+	if v := before.Object["data"].(map[string]any)["other"]; v != "b2xk" {
+		t.Errorf("masking changed the object: %v", v)
+	}
+}
+
 // rendersFromTheHost looks at what a real API server keeps.
 func rendersFromTheHost(t *testing.T, h *hostCluster) {
 	t.Helper()

@@ -70,6 +70,9 @@ func (r *rendering) run(c *cobra.Command, o *options, args []string) error {
 	if !ok {
 		return fmt.Errorf("there is no Cluster %s; there is %s", printable(r.cluster), names(clusters))
 	}
+	if w.object.DeletionTimestamp != nil {
+		note("%s is being deleted, so the clusters lose what they are given", w)
+	}
 	for _, remark := range w.remarks {
 		note("%s: %s", w, remark)
 	}
