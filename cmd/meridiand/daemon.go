@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/meridian-lb/meridian/admin"
 	"github.com/meridian-lb/meridian/discovery/file"
 	"github.com/meridian-lb/meridian/discovery/peer"
 	"github.com/meridian-lb/meridian/fleet"
@@ -36,6 +37,7 @@ type daemon struct {
 	locator   *geoip.Locator
 	dnsServer *dns.Server
 	xdsServer *xds.Server
+	knowing   admin.Workloads // how workloads fare; nil: no host cluster is watched here
 	tasks     []func(context.Context) error
 }
 

@@ -85,6 +85,7 @@ func (d *daemon) clusters() (func(*steer.Plan), error) {
 	tokens := renew.New(renew.Config{
 		Host: secrets, Clusters: clusters, Namespace: d.namespace, Options: credentials.Options{Loopback: d.kubeLoopback}, Log: d.log, Registerer: d.registry,
 	})
+	d.knowing = workloads
 	d.tasks = append(d.tasks, i.Run, tokens.Run, workloads.Run)
 	return func(p *steer.Plan) {
 		i.Update(p)

@@ -26,7 +26,7 @@ func (d *daemon) people() (func(*steer.Plan), error) {
 	}
 	server := admin.New(admin.Config{
 		Listener: l, Creds: d.papers.server("admin", true), Authenticator: tokens, Instance: d.instance, Region: fleet.Region(d.region), Resolve: d.resolve,
-		Order: d.order, Source: d.source("operator"), Volatile: d.volatile(), Gateways: d.connected, Log: d.log, Registerer: d.registry,
+		Order: d.order, Source: d.source("operator"), Volatile: d.volatile(), Gateways: d.connected, Workloads: d.knowing, Log: d.log, Registerer: d.registry,
 	})
 	local, err := listen("--debug", d.debug)
 	if err != nil {

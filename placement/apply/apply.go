@@ -62,15 +62,16 @@ func (p Pace) filled() Pace {
 
 // Applier carries out what is decided.
 type Applier struct {
-	cfg     Config
-	log     *slog.Logger
-	meter   *metrics
-	conn    connection // to the host cluster
-	desk    *desk
-	term    *term
-	scribe  *scribe
-	plan    atomic.Pointer[steer.Plan]
-	members atomic.Pointer[map[string]Member]
+	cfg      Config
+	log      *slog.Logger
+	meter    *metrics
+	conn     connection // to the host cluster
+	desk     *desk
+	term     *term
+	scribe   *scribe
+	thoughts thoughts
+	plan     atomic.Pointer[steer.Plan]
+	members  atomic.Pointer[map[string]Member]
 }
 
 // New prepares to work. It asks nobody yet, so a dead API server is no error.

@@ -72,6 +72,22 @@ func TestWorkload(t *testing.T) {
 		}
 	})
 
+	step(t, "who asks is told what is decided, and why", func(t *testing.T) {
+		r, there, err := h.Spread("default", "shop")
+		if err != nil || !there || r.Desired != 6 || r.Unplaced != 0 || r.Seen.IsZero() || r.State != "NotReady" || len(r.Clusters) != 2 {
+			t.Fatalf("%v %v %+v", err, there, r)
+		}
+		if c := r.Clusters[0]; c.Cluster != "eu" || c.Goal != 3 || c.Told != 3 || len(c.Reasons) == 0 {
+			t.Errorf("%+v", c)
+		}
+		if _, there, err := h.Spread("default", "nobody"); there || err != nil {
+			t.Errorf("nobody: %v %v", there, err)
+		}
+		if list, err := h.Workloads(); err != nil || len(list) != 1 || list[0].Kind != "Deployment" {
+			t.Errorf("%+v %v", list, err)
+		}
+	})
+
 	step(t, "a steady state asks nothing of anybody", func(t *testing.T) {
 		h.wantNoRequests(t, func() {})
 		for name, r := range h.requests {

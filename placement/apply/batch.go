@@ -32,7 +32,7 @@ func job(w *workload, choices []placement.Choice, views []view, before memory) o
 		if p.Parallelism == 0 && p.Completions == 0 {
 			continue
 		}
-		ord := order{give: true, desired: p.Parallelism, given: placement.Given{Replicas: &p.Parallelism}, reasons: []string{"its part of the Job"}}
+		ord := order{give: true, desired: p.Parallelism, goal: p.Parallelism, given: placement.Given{Replicas: &p.Parallelism}, reasons: []string{"its part of the Job"}}
 		if p.Completions > 0 {
 			ord.given.Completions = &p.Completions
 			if o.after.Completions == nil {

@@ -164,6 +164,7 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 	if !o.again.IsZero() {
 		w.due = o.again
 	}
+	d.a.thoughts.keep(w, o, now)
 	d.a.scribe.write(w.object, status, !remembered)
 	if remembered {
 		d.order(w, views, o)
@@ -206,6 +207,7 @@ type order struct {
 	held    bool // it is silent, and what it should have counts as being there
 	given   placement.Given
 	desired int64 // copies that are ordered or counted there
+	goal    int64 // copies when all moves are done
 	leaves  bool
 	reasons []string
 }
@@ -234,7 +236,7 @@ func replicas(w *workload, choices []placement.Choice, views []view, before memo
 	}
 	var parts []placement.Part
 	for _, so := range step.Orders {
-		ord := order{reasons: so.Reasons, give: so.Act == placement.ActApply, desired: max(so.Replicas, 0)}
+		ord := order{reasons: so.Reasons, give: so.Act == placement.ActApply, desired: max(so.Replicas, 0), goal: so.Goal}
 		i := slices.IndexFunc(choices, func(c placement.Choice) bool { return c.Cluster == so.Cluster })
 		ord.leaves = i >= 0 && (choices[i].Stand == placement.StandLeaving || choices[i].Stand == placement.StandOutside)
 		switch {

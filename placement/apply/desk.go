@@ -191,6 +191,7 @@ func (d *desk) begin() {
 		leads = 1
 	} else {
 		d.a.scribe.resign()
+		d.a.thoughts.resign()
 	}
 	d.a.meter.leads.Set(leads)
 	for _, m := range d.members {
@@ -244,6 +245,7 @@ func (d *desk) read(news map[types.UID]*live) {
 		case w != nil:
 			delete(d.workloads, uid)
 			d.a.scribe.forget(uid)
+			d.a.thoughts.forget(uid)
 			for _, m := range d.members {
 				m.drop(uid)
 			}

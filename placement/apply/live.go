@@ -3,6 +3,8 @@ package apply
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -156,6 +158,13 @@ func (s *stock) get(name types.NamespacedName) *live {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.objects[name]
+}
+
+// all lists every object, in no order.
+func (s *stock) all() []*live {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.objects))
 }
 
 // ready reports whether a list has ever come, so that what is not here is not there.
