@@ -16,7 +16,7 @@ export DOMAIN="${DOMAIN:-whereami.example.com}"    # a zone that you can delegat
 export PROJECT="${PROJECT:-}"                      # gcloud: the project that pays
 export MACHINE="${MACHINE:-e2-standard-2}"         # gcloud: nodes
 export NODES="${NODES:-1}"                         # gcloud: per zone
-export IMAGE_REGISTRY="${IMAGE_REGISTRY:-ghcr.io/meridian-lb}" # where meridiand and whereami lie
+export IMAGE_REGISTRY="${IMAGE_REGISTRY:-ghcr.io/meridian-lb}" # where meridiand, meridian and whereami lie
 export IMAGE_TAG="${IMAGE_TAG:-0.1.0}"
 export MERIDIAN="${MERIDIAN:-meridian}"            # the command line, as "make build" makes it
 

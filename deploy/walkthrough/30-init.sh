@@ -4,7 +4,8 @@
 source "$(dirname "$0")/00-settings.sh"
 need kubectl "$MERIDIAN"
 
-images=(--set "meridiand.image.repository=$IMAGE_REGISTRY/meridiand" --set "meridiand.image.tag=$IMAGE_TAG" --set meridiand.peersService.enabled=true)
+images=(--set "meridiand.image.repository=$IMAGE_REGISTRY/meridiand" --set "meridiand.image.tag=$IMAGE_TAG"
+  --set "cli.image.repository=$IMAGE_REGISTRY/meridian" --set "cli.image.tag=$IMAGE_TAG" --set meridiand.peersService.enabled=true)
 
 say "host $HOST"
 "$MERIDIAN" init --context "$(context "$HOST")" --region "${REGION[$HOST]}" --network "$HOST" "${images[@]}"
