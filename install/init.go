@@ -171,7 +171,8 @@ func Init(ctx context.Context, reach *Reach, s Settings, dryRun bool, p Progress
 		for _, o := range gone {
 			p.Say("Note: %s would be deleted, since the values do not ask for it any more.", name(o))
 		}
-		return parts, did, nil
+		parts[0].Objects, err = reach.withoutSecrets(ctx, objects, p)
+		return parts, did, err
 	}
 	p.Say("%s, region %s:", reach.Name, s.Region)
 	// First, since what comes may need what these hold: an address, or a port.
@@ -184,6 +185,26 @@ func Init(ctx context.Context, reach *Reach, s Settings, dryRun bool, p Progress
 	}
 	p.Say("  %s", did)
 	return parts, did, nil
+}
+
+// withoutSecrets leaves out Secrets that the cluster has: a dry run is looked at, and
+// kept in logs, where no authority's key belongs.
+func (r *Reach) withoutSecrets(ctx context.Context, objects []*unstructured.Unstructured, p Progress) ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	for _, o := range objects {
+		if o.GetKind() == "Secret" {
+			found, err := r.existing(ctx, o.GetNamespace(), o.GetName())
+			if err != nil {
+				return nil, err
+			}
+			if found[o.GetName()] != nil {
+				p.Say("Note: %s is there and is not printed, since it may hold keys.", name(o))
+				continue
+			}
+		}
+		out = append(out, o)
+	}
+	return out, nil
 }
 
 // Offline works out what a host cluster is to hold without contacting anybody: a

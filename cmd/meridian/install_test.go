@@ -75,6 +75,8 @@ func TestInitJoinCheckUnjoin(t *testing.T) {
 	run("as they were", "init", "--context", "eu", "--peer", "")
 	if out := run("kind: StatefulSet", "init", "--context", "eu", "--dry-run"); strings.Contains(out, "192.0.2.60") {
 		t.Error("the peer stays")
+	} else if strings.Contains(out, "kind: Secret\n") || strings.Contains(out, ".key:") {
+		t.Error("keys are printed")
 	}
 	run("0 to be renewed, 4 good.", "certs", "renew", "--context", "eu", "--dry-run")
 	run("0 renewed, 4 good.", "certs", "renew", "--context", "eu")
