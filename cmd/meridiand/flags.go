@@ -35,6 +35,7 @@ type config struct {
 	kubeLoopback bool
 	namespace    string
 	member       string
+	plainObjects bool
 
 	tokenAudiences []string
 
@@ -83,6 +84,7 @@ objects (Cluster, TrafficPolicy, Zone, Ingress), which take effect when they cha
 	f.StringVar(&c.kubeconfig, "kubeconfig", "", "watch the cluster of this kubeconfig instead, and the members that it names")
 	f.StringVar(&c.namespace, "namespace", v1alpha1.HostNamespace, "namespace of the installation in that cluster, where credentials of members lie")
 	f.StringVar(&c.member, "member", "", "name of the Cluster object that is that very cluster, which is then watched with the same credentials; empty: it is no member")
+	f.BoolVar(&c.plainObjects, "plain-objects", false, "federate the plain Deployments, Services and so on of that cluster, which is an API server of its own without controllers")
 	f.StringArrayVar(&c.tokenAudiences, "token-audience", nil, "whom bearer tokens for the admin API must be meant for, with --kube or --kubeconfig and --identity; may be repeated; default: the cluster's API server")
 	f.BoolVar(&c.kubeLoopback, "kube-loopback", false, "allow members' API servers on loopback addresses (demos, tests)")
 	f.StringVar(&c.state, "state", "", "directory for the last known good facts; empty: a restart begins with nothing")

@@ -22,6 +22,10 @@ func (c config) checkKube() error {
 		return errors.New("--kube and --kubeconfig both say which cluster is watched; give one of them")
 	case !c.kube && c.kubeconfig == "" && c.member != "":
 		return errors.New("--member: names the cluster that --kube or --kubeconfig watch; give one of them too")
+	case c.plainObjects && !c.kube && c.kubeconfig == "":
+		return errors.New("--plain-objects: says what to do with the objects of the API server that --kubeconfig leads to; give that too")
+	case c.plainObjects && c.member != "":
+		return errors.New("--plain-objects: an API server without controllers runs nothing and is no --member; leave one of them out")
 	case len(c.tokenAudiences) > 0 && (!c.kube && c.kubeconfig == "" || c.identity == ""):
 		return errors.New("--token-audience: tokens are taken with --identity and --kube or --kubeconfig only; give those too")
 	}
@@ -63,7 +67,11 @@ func (d *daemon) clusters() (func(*steer.Plan), error) {
 	if host == nil || err != nil {
 		return nil, err
 	}
-	workloads, reach, err := d.workloads(host)
+	objects, err := d.plain(host)
+	if err != nil {
+		return nil, err
+	}
+	workloads, reach, err := d.workloads(host, objects)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +95,10 @@ func (d *daemon) clusters() (func(*steer.Plan), error) {
 	})
 	d.knowing = workloads
 	d.tasks = append(d.tasks, i.Run, tokens.Run, workloads.Run)
+	if objects != nil {
+		objects.writing.Store(workloads)
+		d.tasks = append(d.tasks, objects.Run)
+	}
 	return func(p *steer.Plan) {
 		i.Update(p)
 		workloads.Update(p)

@@ -9,11 +9,13 @@ import (
 )
 
 // workloads carries out, in the members, what FederatedObjects of the host cluster
-// ask for. Reach is to hear how members are reached.
-func (d *daemon) workloads(host *rest.Config) (a *apply.Applier, reach func(map[string]kube.Reach), err error) {
-	a, err = apply.New(apply.Config{
-		Instance: d.instance, Host: credentials.Own(host), Namespace: d.namespace, Log: d.log, Registerer: d.registry,
-	})
+// ask for. Reach is to hear how members are reached; objects, if any, how workloads fare.
+func (d *daemon) workloads(host *rest.Config, objects *plainObjects) (a *apply.Applier, reach func(map[string]kube.Reach), err error) {
+	c := apply.Config{Instance: d.instance, Host: credentials.Own(host), Namespace: d.namespace, Log: d.log, Registerer: d.registry}
+	if objects != nil {
+		c.Fares = objects.Fares
+	}
+	a, err = apply.New(c)
 	if err != nil {
 		return nil, nil, err
 	}

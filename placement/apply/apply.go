@@ -29,6 +29,7 @@ type Config struct {
 	Host      *rest.Config // where FederatedObjects lie
 	Namespace string       // of the installation: the lease lies there; empty means meridian-system
 	Pace      Pace
+	Fares     Fares // nil: nobody wants to know
 
 	Log        *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics
@@ -121,6 +122,10 @@ func (a *Applier) Members(members map[string]Member) {
 	a.members.Store(&members)
 	a.desk.touchAll()
 }
+
+// Writing is the context of the term in which this replica writes; nil while another
+// one does.
+func (a *Applier) Writing() context.Context { return a.term.writing() }
 
 // Run works until ctx ends.
 func (a *Applier) Run(ctx context.Context) error {

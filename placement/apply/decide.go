@@ -155,6 +155,7 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 		o.fault = w.missing
 	}
 	status := statusOf(w, views, o, now)
+	d.fares(w, views, o)
 	remembered := o.after.text() == before.text()
 	if !remembered {
 		if err := status.Remember(o.after); err != nil {
