@@ -31,6 +31,8 @@ type check struct {
 	report   *Report
 	helm     bool // helm installed it, and keeps it
 	follower bool // its daemons follow the host cluster's, and look at no objects here
+	api      bool // it has a dedicated API, in which everything lies that people write
+	inAPI    bool // this is the dedicated API
 }
 
 // Check looks at an installation. The error says why nothing could be looked at;
@@ -51,17 +53,33 @@ func Check(ctx context.Context, host *Reach, c Checking) (*Report, error) {
 	set, err := host.kube.AppsV1().StatefulSets(c.Namespace).Get(ctx, daemonAccount, metav1.GetOptions{})
 	k.helm = err == nil && set.Labels[labelManagedBy] == "Helm"
 	k.follower = err == nil && follows(set)
-	if found, e := host.existing(ctx, c.Namespace, SecretRecord, SecretAuthority, SecretControl, SecretGateway); apierrors.IsNotFound(err) && e == nil && len(found) == 0 {
+	k.inAPI = host.dedicated(ctx, c.Namespace)
+	_, noAPI := host.kube.AppsV1().StatefulSets(c.Namespace).Get(ctx, apiName, metav1.GetOptions{})
+	k.api = noAPI == nil
+	if found, e := host.existing(ctx, c.Namespace, SecretRecord, SecretAuthority, SecretControl, SecretGateway); !k.inAPI && apierrors.IsNotFound(err) && e == nil && len(found) == 0 {
 		k.report.add(Fault, "Namespace "+c.Namespace, "nothing is installed in it", k.again()+" --region REGION, or choose the host cluster with --context")
 		return k.report, nil
 	}
-	for _, part := range []struct {
-		what string
-		look func(context.Context) error
-	}{
-		{"the CRDs", k.crds}, {"daemons and gateways", k.workloads}, {"the Services", k.services},
-		{"the certificates", k.identities}, {"the objects that people wrote", k.objects}, {"the credentials of members", k.members},
-	} {
+	crds, objects, members := part{"the CRDs", k.crds}, part{"the objects that people wrote", k.objects}, part{"the credentials of members", k.members}
+	running := []part{{"daemons and gateways", k.workloads}, {"the Services", k.services}, {"the certificates", k.identities}}
+	switch {
+	case k.inAPI:
+		return k.look(ctx, crds, objects, members)
+	case k.api:
+		k.report.add(Note, "Dedicated API", "Clusters, Zones and all that people write lie in it and were not looked at", "meridian check --context "+contextName)
+		return k.look(ctx, running...)
+	}
+	return k.look(ctx, append(append([]part{crds}, running...), objects, members)...)
+}
+
+// part is something that is looked at.
+type part struct {
+	what string // "they were not looked at"
+	look func(context.Context) error
+}
+
+func (k *check) look(ctx context.Context, parts ...part) (*Report, error) {
+	for _, part := range parts {
 		err := part.look(ctx)
 		if apierrors.IsForbidden(err) { // the rest may be seen
 			k.report.add(Fault, "Your rights", part.what+" were not looked at: "+err.Error(), "run it again with a context of an administrator, or let one grant it")
@@ -77,6 +95,9 @@ func Check(ctx context.Context, host *Reach, c Checking) (*Report, error) {
 
 // again is the command that puts right what is missing or old.
 func (k *check) again() string {
+	if k.inAPI {
+		return "see, in the cluster that it runs in, why it is not furnished: kubectl -n " + k.Namespace + " logs " + apiName + "-0 -c furnish"
+	}
 	if k.helm {
 		return "helm -n " + k.Namespace + " upgrade meridian CHART --reuse-values"
 	}

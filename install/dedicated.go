@@ -3,7 +3,10 @@ package install
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -12,19 +15,22 @@ import (
 )
 
 const (
-	// daemonUser is what the daemons are called by a dedicated API: as by a cluster, so
-	// that the same roles hold.
-	daemonUser = "system:serviceaccount:" + Namespace + ":" + daemonAccount
 	// plainRole lets the daemons do in a dedicated API what controllers do in a cluster.
 	plainRole = "meridian:plain-objects"
 	// dedicatedMark is a ConfigMap by which a dedicated API is told from a cluster.
 	dedicatedMark = "meridian-dedicated-api"
 )
 
+// daemonUser is what the daemons are called by a dedicated API: as by a cluster, so that
+// the same roles hold.
+func daemonUser(namespace string) string {
+	return "system:serviceaccount:" + namespace + ":" + daemonAccount
+}
+
 // Dedicated is what a dedicated API is to hold so that it is a host: the kinds, the
 // namespace of the installation, and the rights of its daemons. Values are those of the
 // chart; only what they say of rights and classes counts.
-func Dedicated(values map[string]any) ([]*unstructured.Unstructured, error) {
+func Dedicated(namespace string, values map[string]any) ([]*unstructured.Unstructured, error) {
 	own := map[string]any{}
 	for _, key := range []string{"tlsNamespaces", "ingressClass"} {
 		if v, ok := values[key]; ok {
@@ -32,7 +38,7 @@ func Dedicated(values map[string]any) ([]*unstructured.Unstructured, error) {
 		}
 	}
 	Merge(own, map[string]any{"region": "any", "createNamespace": true, "renew": map[string]any{"enabled": false}, "gateway": map[string]any{"enabled": false}})
-	objects, err := Render(Namespace, own)
+	objects, err := Render(namespace, own)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +47,7 @@ func Dedicated(values map[string]any) ([]*unstructured.Unstructured, error) {
 	meta := metav1.ObjectMeta{Name: plainRole, Labels: map[string]string{labelPartOf: manager, labelManagedBy: manager}}
 	rbac := rbacv1.SchemeGroupVersion
 	mark := meta.DeepCopy()
-	mark.Name, mark.Namespace = dedicatedMark, Namespace
+	mark.Name, mark.Namespace = dedicatedMark, namespace
 	objects = append(objects,
 		object(rbac.WithKind("ClusterRole"), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
 			// What is federated may be of any kind, and so may what is left in a namespace.
@@ -50,7 +56,7 @@ func Dedicated(values map[string]any) ([]*unstructured.Unstructured, error) {
 		}}),
 		object(rbac.WithKind("ClusterRoleBinding"), &rbacv1.ClusterRoleBinding{
 			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbac.Group, Kind: "ClusterRole", Name: plainRole},
-			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: daemonAccount, Namespace: Namespace}},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: daemonAccount, Namespace: namespace}},
 		}),
 		object(corev1.SchemeGroupVersion.WithKind("ConfigMap"), &corev1.ConfigMap{ObjectMeta: *mark, Data: map[string]string{
 			"about": "This API server runs no controllers. What is written here runs in the clusters that have joined.",
@@ -60,8 +66,8 @@ func Dedicated(values map[string]any) ([]*unstructured.Unstructured, error) {
 }
 
 // Furnish has a dedicated API hold what it is to hold. What is so already is not written.
-func Furnish(ctx context.Context, reach *Reach, values map[string]any, p Progress) (Outcome, error) {
-	objects, err := Dedicated(values)
+func Furnish(ctx context.Context, reach *Reach, namespace string, values map[string]any, p Progress) (Outcome, error) {
+	objects, err := Dedicated(cmp.Or(namespace, Namespace), values)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -73,4 +79,50 @@ func Furnish(ctx context.Context, reach *Reach, values map[string]any, p Progres
 func (r *Reach) dedicated(ctx context.Context, namespace string) bool {
 	_, err := r.kube.CoreV1().ConfigMaps(cmp.Or(namespace, Namespace)).Get(ctx, dedicatedMark, metav1.GetOptions{})
 	return err == nil
+}
+
+// furnishEvery is how often a dedicated API is looked after, and furnishAgain how soon
+// after a failure.
+const (
+	furnishEvery = 10 * time.Minute
+	furnishAgain = 5 * time.Second
+)
+
+// KeepFurnished furnishes a dedicated API until ctx ends: as soon as it answers, and
+// again when somebody has changed what it is to hold.
+func KeepFurnished(ctx context.Context, reach *Reach, namespace string, values map[string]any, p Progress) {
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wait.C:
+		}
+		if _, err := Furnish(ctx, reach, namespace, values, p); err != nil {
+			if ctx.Err() == nil && said != err.Error() {
+				said = err.Error()
+				p.Say("Note: %v; it is tried again.", err)
+			}
+			wait.Reset(furnishAgain)
+			continue
+		}
+		said = ""
+		wait.Reset(furnishEvery)
+	}
+}
+
+// settled refuses what cannot be with a dedicated API, or without one any more. Was is
+// what the installation was told before; nil: nothing.
+func (s *Settings) settled(reach *Reach, was *record) error {
+	switch {
+	case was != nil && wantsAPI(was.values) && !s.dedicated():
+		return fmt.Errorf("the installation in %s has a dedicated API, and everything that was written lies in it; leave api.enabled as it is, or take the installation away with \"meridian uninstall --context %s\" and begin anew", reach.Name, reach.Name)
+	case was != nil && !wantsAPI(was.values) && s.dedicated():
+		return fmt.Errorf("the installation in %s has its Clusters, Zones and so on in that cluster, and a dedicated API would begin empty; let its members go, take it away with \"meridian uninstall --context %s\", and begin anew with --dedicated-api", reach.Name, reach.Name)
+	case s.dedicated() && s.Zone != nil:
+		return errors.New("--domain makes a Zone, which belongs into the dedicated API when that runs; leave it out, and write the Zone with kubectl --context " + contextName)
+	}
+	return nil
 }

@@ -106,6 +106,14 @@ func (s *Settings) complete() error {
 	return nil
 }
 
+// dedicated reports whether the installation is to have an API of its own.
+func (s *Settings) dedicated() bool { return wantsAPI(s.Values) }
+
+func wantsAPI(values map[string]any) bool {
+	on, _, _ := unstructured.NestedBool(values, "api", "enabled")
+	return on
+}
+
 // prefix begins the names of the daemons.
 func (s *Settings) prefix() string {
 	if own, _, _ := unstructured.NestedString(s.Values, "meridiand", "instancePrefix"); own != "" {
@@ -215,7 +223,7 @@ func Offline(s Settings) ([]Part, error) {
 	if err := s.take(s.Values); err != nil {
 		return nil, err
 	}
-	if err := s.complete(); err != nil {
+	if err := errors.Join(s.complete(), s.settled(nil, nil)); err != nil {
 		return nil, err
 	}
 	objects, err := host(context.Background(), nil, s)
@@ -228,11 +236,17 @@ func (s *Settings) preflight(ctx context.Context, reach *Reach) (was *record, er
 	if err := reach.version(); err != nil {
 		return nil, err
 	}
+	if reach.dedicated(ctx, s.Namespace) {
+		return nil, fmt.Errorf("%s is a dedicated API, in which nothing runs; name with --context the cluster that it was installed into", reach.Name)
+	}
 	if was, err = s.inherit(ctx, reach); err != nil {
 		return nil, err
 	}
 	s.Values = s.told()
 	if err := s.take(s.Values); err != nil {
+		return nil, err
+	}
+	if err := s.settled(reach, was); err != nil {
 		return nil, err
 	}
 	var missing []string
@@ -279,7 +293,11 @@ func host(ctx context.Context, reach *Reach, s Settings) ([]*unstructured.Unstru
 	ids := &identities{settings: s, namespace: s.Namespace, now: time.Now()}
 	if reach != nil {
 		var err error
-		ids.found, err = reach.existing(ctx, s.Namespace, SecretAuthority, SecretControl, SecretGateway, SecretOperator)
+		names := []string{SecretAuthority, SecretControl, SecretGateway, SecretOperator}
+		if s.dedicated() {
+			names = append(names, apiSecretNames()...)
+		}
+		ids.found, err = reach.existing(ctx, s.Namespace, names...)
 		if err != nil {
 			return nil, err
 		}
@@ -287,6 +305,13 @@ func host(ctx context.Context, reach *Reach, s Settings) ([]*unstructured.Unstru
 	secrets, err := ids.secrets()
 	if err != nil {
 		return nil, err
+	}
+	if s.dedicated() {
+		more, err := ids.apiSecrets()
+		if err != nil {
+			return nil, err
+		}
+		secrets = append(secrets, more...)
 	}
 	s = ids.settings // now with a trust domain
 	objects, err := Render(s.Namespace, s.values())

@@ -102,6 +102,9 @@ func (k *check) services(ctx context.Context) error {
 // identities looks at every certificate in the Secrets of the installation.
 func (k *check) identities(ctx context.Context) error {
 	names := []string{SecretAuthority, SecretControl, SecretGateway, SecretOperator}
+	if k.api {
+		names = append(names, apiSecretNames()...)
+	}
 	found, err := k.host.existing(ctx, k.Namespace, names...)
 	if err != nil {
 		return err
@@ -118,7 +121,7 @@ func (k *check) identities(ctx context.Context) error {
 		var firstKey string
 		var first *x509.Certificate
 		for _, key := range slices.Sorted(maps.Keys(s.Data)) {
-			if !certificateKey(key) && (key != trust.BundleFile || n != SecretAuthority) {
+			if !certificateKey(key) && (key != trust.BundleFile || n != SecretAuthority && n != SecretAPIAuthority) {
 				continue
 			}
 			c, err := leaf(s.Data[key])
@@ -188,6 +191,8 @@ func (k *check) expiry(about string, s *corev1.Secret, key string, c *x509.Certi
 	}
 	remedy := fmt.Sprintf("meridian certs renew --context %s; and see why it was not renewed: kubectl --context %s -n %s logs -l %s=meridian-renew", k.host.Name, k.host.Name, k.Namespace, labelName)
 	switch {
+	case slices.Contains(apiSecretNames(), s.Name):
+		remedy = k.again() + ", which issues it anew; whoever uses it has to fetch it again, and the pods of meridiand to be started anew"
 	case s.Name == SecretAuthority:
 		remedy = "replace the authority in three rounds, as docs/running.md says, before it ends: everything that it issued ends with it"
 	case !made(s):

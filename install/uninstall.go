@@ -97,6 +97,9 @@ func (o *Removing) find(ctx context.Context, r *Reach) (objects []*unstructured.
 	if set, err := r.kube.AppsV1().StatefulSets(o.Namespace).Get(ctx, daemonAccount, metav1.GetOptions{}); err == nil && set.Labels[labelManagedBy] == "Helm" {
 		return nil, nil, fmt.Errorf("helm installed what is in namespace %s of %s, and has to take it away: helm -n %s uninstall meridian", o.Namespace, r.Name, o.Namespace)
 	}
+	if err := o.api(ctx, r); err != nil {
+		return nil, nil, err
+	}
 	members, err := o.members(ctx, r)
 	if err != nil {
 		return nil, nil, err
@@ -135,6 +138,19 @@ func (o *Removing) find(ctx context.Context, r *Reach) (objects []*unstructured.
 		objects = append([]*unstructured.Unstructured{ns}, objects...)
 	}
 	return objects, notes, err
+}
+
+// api refuses to take a dedicated API away unasked: nobody sees from here who has joined
+// it, and with its volume everything goes that was written in it.
+func (o *Removing) api(ctx context.Context, r *Reach) error {
+	_, err := r.kube.AppsV1().StatefulSets(o.Namespace).Get(ctx, apiName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && o.Force:
+		return nil
+	case err != nil:
+		return r.explain("reading StatefulSet "+o.Namespace+"/"+apiName, err)
+	}
+	return fmt.Errorf("the dedicated API of %s goes with everything that was written in it, and what its members run stays there with nobody to tend it; let them go first, then say --force\n  kubectl --context %s get clusters\n  meridian unjoin NAME --context CONTEXT --host-context %s", r.Name, contextName, contextName)
 }
 
 // members are the Clusters that have joined. Without Force there may be none.
@@ -221,9 +237,9 @@ func forHost(namespace string, x *unstructured.Unstructured) bool {
 	return slices.ContainsFunc(append(memberObjects(namespace), workloadObjects(namespace, nil)...), func(m *unstructured.Unstructured) bool { return name(m) == name(x) })
 }
 
-// volumes are those that the StatefulSet has asked for, which outlive it.
+// volumes are those that the StatefulSets have asked for, which outlive them.
 func (o *Removing) volumes(ctx context.Context, r *Reach) ([]*unstructured.Unstructured, error) {
-	list, err := r.kube.CoreV1().PersistentVolumeClaims(o.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelName + "=" + daemonAccount + "," + labelPartOf + "=" + manager})
+	list, err := r.kube.CoreV1().PersistentVolumeClaims(o.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelName + " in (" + daemonAccount + "," + apiName + ")," + labelPartOf + "=" + manager})
 	if err != nil {
 		return nil, r.explain("listing PersistentVolumeClaims", err)
 	}

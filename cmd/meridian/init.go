@@ -29,6 +29,7 @@ type installing struct {
 	peers       []string
 	files, sets []string
 	offline     bool
+	api         dedicatedAPI
 	settings    install.Settings
 }
 
@@ -45,11 +46,17 @@ Run again, it stays with what it was told before, but for what is said anew: new
 old ones, --peer replaces the list, and --reset-values forgets what --set and --values said. The Secret
 meridian-installation keeps it. Region and trust domain stay for good.
 
+With --dedicated-api a Kubernetes API of its own runs beside the daemons: etcd and an API server without
+controllers. Clusters, Zones and Ingresses are then written there, and plain Deployments, Services and so on
+that are written there are federated ones. It is reached by the context "meridian", which init writes into
+your kubeconfig; nothing of that name that leads elsewhere is written over.
+
 With --share-with it installs another region's daemons and gateways into another cluster, under the
 authority of the installation that the named context leads to; --peer says where its daemons listen.`,
 		Example: `  meridian init --context eu --region europe-west1 --network eu-1
   meridian init --context eu --domain shop.example.com --nameserver ns1.shop.example.com=192.0.2.53
   meridian init --context asia --region asia-east1 --network asia-1 --share-with eu --peer 192.0.2.60:17443
+  meridian init --context eu --region europe-west1 --dedicated-api
   meridian init --context eu --set gateway.autoscaling.maxReplicas=20   # again; the rest stays
   meridian init --region europe-west1 --dry-run --offline > meridian.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error { return i.run(c, o) },
@@ -70,6 +77,7 @@ authority of the installation that the named context leads to; --peer says where
 	f.StringArrayVarP(&i.files, "values", "f", nil, "YAML file with values of the chart, - for standard input; may be repeated")
 	f.StringArrayVar(&i.sets, "set", nil, "value of the chart, as helm writes it: gateway.autoscaling.maxReplicas=20")
 	f.BoolVar(&i.settings.ResetValues, "reset-values", false, "forget what --set and --values have said before")
+	i.api.flags(f)
 	f.BoolVar(&i.offline, "offline", false, "with --dry-run: contact nobody; a new authority and new certificates are printed")
 	return cmd
 }
@@ -98,12 +106,18 @@ func (i *installing) run(c *cobra.Command, o *options) error {
 			return err
 		}
 	}
+	if err := i.api.check(i.kubeconfig, i.settings.Values, i.dryRun); err != nil {
+		return err
+	}
 	parts, _, err := install.Init(ctx, reach, i.settings, i.dryRun, i.progress(c))
 	if err != nil {
 		return err
 	}
 	if i.dryRun {
 		return i.print(c.OutOrStdout(), o.output, parts)
+	}
+	if i.api.there(parts) {
+		return i.api.finish(c, reach, i.kubeconfig, i.progress(c))
 	}
 	fmt.Fprintf(c.OutOrStdout(), `Meridian is installed in %s. Its daemons are ready when the first cluster has joined:
   meridian join NAME --context CONTEXT --host-context %s
@@ -124,13 +138,9 @@ func (i *installing) read(c *cobra.Command) error {
 	given := c.Flags().Changed
 	values := map[string]any{}
 	for _, file := range i.files {
-		b, err := readValues(c, file)
+		v, err := readValuesFile(c, file)
 		if err != nil {
-			return fmt.Errorf("--values: %w", err)
-		}
-		var v map[string]any
-		if err := yaml.Unmarshal(b, &v); err != nil {
-			return fmt.Errorf("--values %s is no YAML: %w", file, err)
+			return err
 		}
 		install.Merge(values, v)
 	}
@@ -158,6 +168,9 @@ func (i *installing) read(c *cobra.Command) error {
 		daemon["peers"] = list
 	}
 	install.Merge(values, map[string]any{"meridiand": daemon})
+	if given("dedicated-api") {
+		install.Merge(values, map[string]any{"api": map[string]any{"enabled": i.api.wanted}})
+	}
 	for _, s := range i.sets {
 		if err := strvals.ParseInto(s, values); err != nil {
 			return fmt.Errorf("--set %q: %w", s, err)
@@ -172,12 +185,24 @@ func (i *installing) read(c *cobra.Command) error {
 	return err
 }
 
-// readValues reads a file of values, or what is piped in.
-func readValues(c *cobra.Command, file string) ([]byte, error) {
-	if file == "-" {
-		return io.ReadAll(c.InOrStdin())
+// readValuesFile reads a file of values, or what is piped in; no file: none.
+func readValuesFile(c *cobra.Command, file string) (v map[string]any, err error) {
+	var b []byte
+	switch file {
+	case "":
+		return nil, nil
+	case "-":
+		b, err = io.ReadAll(c.InOrStdin())
+	default:
+		b, err = os.ReadFile(file)
 	}
-	return os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--values: %w", err)
+	}
+	if err := yaml.Unmarshal(b, &v); err != nil {
+		return nil, fmt.Errorf("--values %s is no YAML: %w", file, err)
+	}
+	return v, nil
 }
 
 // share is the authority of the installation that another region's shall have too.

@@ -59,7 +59,7 @@ says what each cluster gets of a workload.
 		newGet(o), newExplain(o), newSpread(o), newWatch(o),
 		newDrain(o), newUndrain(o),
 		newFederate(o), newUnfederate(o), newRender(o), newDiff(o),
-		newInit(o), newJoin(o), newUnjoin(o), newUninstall(o), newCheck(o),
+		newInit(o), newJoin(o), newUnjoin(o), newUninstall(o), newCheck(o), newFurnish(),
 		newCerts(o), newDemo(), newVersion(o))
 	return root
 }

@@ -85,7 +85,7 @@ func dedicated(t *testing.T) (c config, api, eu, us *place) {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer
-	if _, err := install.Furnish(t.Context(), host, nil, install.Progress{W: &said}); err != nil {
+	if _, err := install.Furnish(t.Context(), host, install.Namespace, nil, install.Progress{W: &said}); err != nil {
 		t.Fatalf("%v\n%s", err, &said)
 	}
 	for _, m := range []*place{eu, us} {
