@@ -38,6 +38,21 @@ func everything() map[string]any {
 	}
 }
 
+// dedicatedToo is everything, with a dedicated API, which cannot be a member.
+func dedicatedToo() map[string]any {
+	v := everything()
+	Merge(v, map[string]any{
+		"meridiand": map[string]any{"member": ""},
+		"api": map[string]any{
+			"enabled": true, "priorityClassName": "system-cluster-critical", "nodeSelector": map[string]any{"pool": "edge"}, "podAnnotations": map[string]any{"a": "b"},
+			"server": map[string]any{"extraArgs": []any{"--v=2"}}, "persistence": map[string]any{"storageClass": "fast"},
+			"service": map[string]any{"loadBalancerIP": "192.0.2.61", "loadBalancerSourceRanges": []any{"192.0.2.0/24"}, "annotations": map[string]any{"a": "b"}},
+		},
+		"networkPolicy": map[string]any{"apiFrom": []any{map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.0/24"}}}},
+	})
+	return v
+}
+
 // The plain manifests are the chart's, rendered anew by make generate.
 func TestManifestsAreTheChart(t *testing.T) {
 	objects, err := Render(Namespace, map[string]any{"region": "europe-west1", "network": "eu-1", "createNamespace": true})
@@ -83,43 +98,45 @@ func TestHelmAgrees(t *testing.T) {
 		err := cmd.Run()
 		return out.String(), errs.String(), err
 	}
-	values := filepath.Join(t.TempDir(), "values.yaml")
-	f, err := os.Create(values)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteYAML(f, []Part{{Where: "values", Objects: []*unstructured.Unstructured{{Object: everything()}}}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if out, errs, err := run("lint", "--strict", chart, "-f", values); err != nil {
-		t.Errorf("helm lint: %v\n%s%s", err, out, errs)
-	}
-	out, errs, err := run("template", "meridian", chart, "-n", Namespace, "-f", values)
-	if err != nil {
-		t.Fatalf("helm template: %v\n%s", err, errs)
-	}
-	theirs, err := decode([]byte(out))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sortObjects(theirs)
-	ours, err := Render(Namespace, everything())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var a, b bytes.Buffer
-	if err := WriteYAML(&a, []Part{{Objects: theirs}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteYAML(&b, []Part{{Objects: ours}}); err != nil {
-		t.Fatal(err)
-	}
-	// They differ in who manages the objects, and in nothing else.
-	if got, want := strings.ReplaceAll(a.String(), labelManagedBy+": Helm", labelManagedBy+": "+manager), b.String(); got != want {
-		t.Error("helm template and Render differ")
+	for _, told := range []map[string]any{everything(), dedicatedToo()} {
+		values := filepath.Join(t.TempDir(), "values.yaml")
+		f, err := os.Create(values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteYAML(f, []Part{{Where: "values", Objects: []*unstructured.Unstructured{{Object: told}}}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if out, errs, err := run("lint", "--strict", chart, "-f", values); err != nil {
+			t.Errorf("helm lint: %v\n%s%s", err, out, errs)
+		}
+		out, errs, err := run("template", "meridian", chart, "-n", Namespace, "-f", values)
+		if err != nil {
+			t.Fatalf("helm template: %v\n%s", err, errs)
+		}
+		theirs, err := decode([]byte(out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sortObjects(theirs)
+		ours, err := Render(Namespace, told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a, b bytes.Buffer
+		if err := WriteYAML(&a, []Part{{Objects: theirs}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteYAML(&b, []Part{{Objects: ours}}); err != nil {
+			t.Fatal(err)
+		}
+		// They differ in who manages the objects, and in nothing else.
+		if got, want := strings.ReplaceAll(a.String(), labelManagedBy+": Helm", labelManagedBy+": "+manager), b.String(); got != want {
+			t.Error("helm template and Render differ")
+		}
 	}
 	for what, args := range map[string][]string{
 		"region is required":                  {},
@@ -128,6 +145,8 @@ func TestHelmAgrees(t *testing.T) {
 		"at '/meridiand/replicas': minimum:":  {"--set", "region=a,meridiand.replicas=0"},
 		"the authority lies in default":       {"--set", "region=a,tlsNamespaces={default}"},
 		"at '/meridiand/credentialSecrets/0'": {"--set", "region=a,meridiand.credentialSecrets={meridian-ca}"},
+		"the dedicated API runs nothing":      {"--set", "region=a,api.enabled=true,meridiand.member=eu"},
+		"only the host of an installation":    {"--set", "region=a,api.enabled=true,meridiand.kube=false"},
 		"at '/renew/schedule': minLength:":    {"--set", "region=a,renew.schedule="},
 	} {
 		if _, errs, err := run(append([]string{"template", "meridian", chart}, args...)...); err == nil || !strings.Contains(errs, what) {
@@ -138,7 +157,7 @@ func TestHelmAgrees(t *testing.T) {
 
 // Every container is as locked up as Pod Security's "restricted" asks, and says what it needs.
 func TestContainersAreLockedUp(t *testing.T) {
-	objects, err := Render(Namespace, everything())
+	objects, err := Render(Namespace, dedicatedToo())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +182,7 @@ func TestContainersAreLockedUp(t *testing.T) {
 			escalate, said, _ := unstructured.NestedBool(m, "securityContext", "allowPrivilegeEscalation")
 			drop, _, _ := unstructured.NestedStringSlice(m, "securityContext", "capabilities", "drop")
 			_, limits, _ := unstructured.NestedMap(m, "resources", "limits")
-			if !readOnly || escalate || !said || !slices.Equal(drop, []string{"ALL"}) || !limits || (m["readinessProbe"] == nil) != ends {
+			if !readOnly || escalate || !said || !slices.Equal(drop, []string{"ALL"}) || !limits || (m["readinessProbe"] == nil) != (ends || m["name"] == "furnish") {
 				t.Errorf("%s: container %v is not locked up", name(o), m["name"])
 			}
 			ports, _, _ := unstructured.NestedSlice(m, "ports")
@@ -174,7 +193,7 @@ func TestContainersAreLockedUp(t *testing.T) {
 			}
 		}
 	}
-	if seen != 3 {
+	if seen != 6 {
 		t.Errorf("%d containers", seen)
 	}
 }

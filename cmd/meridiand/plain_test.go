@@ -14,6 +14,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/install"
@@ -110,7 +111,37 @@ func dedicated(t *testing.T) (c config, api, eu, us *place) {
 	if err := os.WriteFile(c.kubeconfig, own, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	apart(t, c.kubeconfig)
 	return c, api, eu, us
+}
+
+// apart puts the certificates of a kubeconfig into files beside it, as a Secret has them.
+func apart(t *testing.T, file string) {
+	t.Helper()
+	k, err := clientcmd.LoadFromFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(name string, data *[]byte, path *string) {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(file), name), *data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		*data, *path = nil, name
+	}
+	for _, c := range k.Clusters {
+		put("ca.crt", &c.CertificateAuthorityData, &c.CertificateAuthority)
+	}
+	for _, a := range k.AuthInfos {
+		put("tls.crt", &a.ClientCertificateData, &a.ClientCertificate)
+		put("tls.key", &a.ClientKeyData, &a.ClientKey)
+	}
+	data, err := clientcmd.Write(*k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 const shopObjects = `
@@ -249,6 +280,22 @@ func TestPlainObjects(t *testing.T) {
 			eu.gone(t, "cm", "-n", "shop", "words")
 		})
 
+		step("nothing is written while nothing changes", func(t *testing.T) {
+			versions := func() string {
+				return api.do("", "get", "federatedobjects,placements,rs,deploy,ds,svc,cm,secret", "-n", "shop", "-o", `jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
+			}
+			before, since := versions(), time.Now()
+			eventually(t, func() error {
+				if now := versions(); now != before {
+					before, since = now, time.Now()
+				}
+				if quiet := time.Since(since); quiet < 4*time.Second {
+					return fmt.Errorf("quiet for %s only:\n%s", quiet, before)
+				}
+				return nil
+			})
+		})
+
 		step("a kind of somebody's own is federated when a Placement names it", func(t *testing.T) {
 			crd := `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"crontabs.example.com"},"spec":{"group":"example.com","scope":"Namespaced",
 				"names":{"plural":"crontabs","singular":"crontab","kind":"CronTab"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}}}]}}`
@@ -277,6 +324,24 @@ func TestPlainObjects(t *testing.T) {
 			api.gone(t, "federatedobject", "-n", "shop", "replicaset-web")
 			api.do("", "delete", "deploy", "-n", "shop", "api", "--cascade=orphan", "--timeout=20s")
 			eu.want(t, "api 2/2", "get", "deploy", "-n", "shop", "api", "--no-headers")
+		})
+
+		step("a cluster that is silent keeps what is deleted, until it is let go of", func(t *testing.T) {
+			api.do(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"last","namespace":"shop"},"data":{"a":"b"}}`, "create", "-f", "-")
+			us.want(t, "b", "get", "cm", "-n", "shop", "last", "-o", "jsonpath={.data.a}")
+			if err := us.StopAPI(); err != nil {
+				t.Fatal(err)
+			}
+			api.want(t, "Unreachable", "get", "federatedobject", "-n", "shop", "configmap-last", "-o", "jsonpath={.status.clusters[*].state}")
+			api.do("", "delete", "cm", "-n", "shop", "last", "--wait=false")
+			api.want(t, "meridian.dev/let-go", "get", "events", "-n", "shop", "--field-selector", "involvedObject.name=last,reason=Deleting", "-o", "jsonpath={.items[*].message}")
+			eu.gone(t, "cm", "-n", "shop", "last")
+			api.do("", "annotate", "cm", "-n", "shop", "last", "meridian.dev/let-go=true")
+			api.gone(t, "cm", "-n", "shop", "last")
+			if err := us.StartAPI(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			api.want(t, "Applied", "get", "federatedobject", "-n", "shop", "service-web", "-o", `jsonpath={.status.clusters[?(@.cluster=="us")].state}`)
 		})
 
 		step("a namespace ends when its clusters have let go what is in it", func(t *testing.T) {

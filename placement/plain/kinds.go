@@ -37,11 +37,14 @@ func isAlways(gvk schema.GroupVersionKind) bool { return always[gvk] != "" }
 // Placements name, and those of which something is federated still.
 func (f *Federator) staff(ctx context.Context) {
 	want := maps.Clone(always)
+	known := map[schema.GroupKind]bool{}
+	for gvk := range want {
+		known[gvk.GroupKind()] = true
+	}
 	add := func(gvk schema.GroupVersionKind) {
-		if gvk.Kind == "" || gvk.Version == "" || gvk.Group == federatedObject.Group || slices.ContainsFunc(slices.Collect(maps.Keys(want)), func(w schema.GroupVersionKind) bool { return w.GroupKind() == gvk.GroupKind() }) {
-			return
+		if gvk.Kind != "" && gvk.Version != "" && gvk.Group != federatedObject.Group && !known[gvk.GroupKind()] {
+			known[gvk.GroupKind()], want[gvk] = true, ""
 		}
-		want[gvk] = ""
 	}
 	f.mu.Lock()
 	named := f.rules.kinds

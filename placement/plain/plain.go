@@ -119,6 +119,7 @@ func New(cfg Config) (*Federator, error) {
 	cfg.Pace = cfg.Pace.filled()
 	api := rest.CopyConfig(cfg.API)
 	api.WarningHandler = rest.NoWarnings{}
+	api.QPS, api.Burst = requestsPerSecond, 2*requestsPerSecond
 	client, err := rest.HTTPClientFor(api)
 	if err != nil {
 		return nil, err
@@ -137,6 +138,10 @@ func New(cfg Config) (*Federator, error) {
 	f.namespaces = &shelf{gvk: namespaceKind, gvr: corev1.SchemeGroupVersion.WithResource("namespaces"), changed: f.queue.Add}
 	return f, nil
 }
+
+// requestsPerSecond bounds what is asked of an API server that serves nobody but its
+// writers and us.
+const requestsPerSecond = 200
 
 // workers look at objects at one time.
 const workers = 4
@@ -231,7 +236,9 @@ func (f *Federator) federatedChanged(k key) {
 	if o := f.federated.get(k.NamespacedName); o != nil {
 		if source, ok := sourceOf(o); ok {
 			f.queue.Add(source)
-			f.poke()
+			if f.shelf(source.GroupVersionKind) == nil {
+				f.poke()
+			}
 		}
 		return
 	}
@@ -291,7 +298,7 @@ func (f *Federator) attend(ctx context.Context, k key) error {
 	switch k.GroupVersionKind {
 	case placementKind:
 		if k.Name == "" {
-			err = f.govern(ctx)
+			err = f.govern()
 		} else {
 			err = f.judge(ctx)
 		}
@@ -312,9 +319,9 @@ const within = 30 * time.Second
 // alone reports whether the API server has no controllers. Together with them
 // everything would run twice, so then nothing is done at all.
 func (f *Federator) alone(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Pace.Look*5)
+	within, cancel := context.WithTimeout(ctx, f.cfg.Pace.Look*5)
 	defer cancel()
-	lease, err := f.client.Resource(leases).Namespace("kube-system").Get(ctx, "kube-controller-manager", metav1.GetOptions{})
+	lease, err := f.client.Resource(leases).Namespace("kube-system").Get(within, "kube-controller-manager", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return true
 	}
@@ -326,7 +333,7 @@ func (f *Federator) alone(ctx context.Context) bool {
 		}
 		err = errors.New("controllers run in it, and would run what is to run in its members; let --plain-objects watch an API server of its own, as \"meridian init --dedicated-api\" makes it")
 	}
-	if text := err.Error(); f.why.Swap(text) != text {
+	if text := err.Error(); ctx.Err() == nil && f.why.Swap(text) != text {
 		f.log.Error("plain objects are not federated", "api", f.cfg.API.Host, "err", text)
 	}
 	return false

@@ -41,6 +41,11 @@ type said struct {
 	problems []fleet.Problem
 }
 
+// same reports whether a Placement says what it said.
+func (s said) same(t said) bool {
+	return s.object.GetUID() == t.object.GetUID() && s.object.GetGeneration() == t.object.GetGeneration()
+}
+
 // ruled reports whether the Placements have been read.
 func (f *Federator) ruled() bool {
 	f.mu.Lock()
@@ -83,7 +88,7 @@ func (f *Federator) terms(o, made *unstructured.Unstructured) (map[string]any, b
 
 // govern reads the Placements, has everything looked at that they may be about, and
 // tells each of them what it does.
-func (f *Federator) govern(ctx context.Context) error {
+func (f *Federator) govern() error {
 	if !f.placements.ready() {
 		return nil
 	}
@@ -116,15 +121,19 @@ func (f *Federator) govern(ctx context.Context) error {
 		}
 	}
 	f.mu.Lock()
+	same := f.rules.known && slices.EqualFunc(f.rules.said, now.said, said.same)
 	f.rules = now
 	f.mu.Unlock()
+	f.judgeSoon()
+	if same {
+		return nil
+	}
 	f.poke()
 	for _, s := range f.watched() {
 		for _, o := range s.list() {
 			f.queue.Add(keyOf(s.gvk, o))
 		}
 	}
-	f.judgeSoon()
 	return nil
 }
 
