@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,7 +55,7 @@ func (p *place) want(t *testing.T, want string, args ...string) {
 	eventually(t, func() error {
 		out, err := p.ask("", args...)
 		if out = strings.Join(strings.Fields(out), " "); !strings.Contains(out, want) {
-			return fmt.Errorf("%s: kubectl %v prints %q, want %q (%v)", p.Name(), args, out, want, err)
+			return errors.Join(fmt.Errorf("%s: kubectl %v prints %q, want %q", p.Name(), args, out, want), err)
 		}
 		return nil
 	})
@@ -73,8 +73,8 @@ func dedicated(t *testing.T) (c config, api, eu, us *place) {
 	programs := lab.Kube(t)
 	group := lab.Begin(t)
 	var all []*place
-	for i, name := range []string{"api", "eu", "us"} {
-		started, err := cluster.Start(t.Context(), group, cluster.Config{Name: name, Addr: netip.AddrFrom4([4]byte{127, 1, 10, byte(i + 1)}), Dir: t.TempDir(), Programs: programs, NoControllers: name == "api"})
+	for _, name := range []string{"api", "eu", "us"} {
+		started, err := cluster.Start(t.Context(), group, cluster.Config{Name: name, Addr: lab.Loopback(), Dir: t.TempDir(), Programs: programs, NoControllers: name == "api"})
 		if err != nil {
 			t.Fatal(err)
 		}

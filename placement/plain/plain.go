@@ -293,12 +293,12 @@ func (f *Federator) attend(ctx context.Context, k key) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	defer context.AfterFunc(term, cancel)()
+	defer context.AfterFunc(term, cancel)() //nolint:contextcheck // the term ends what is written in it
 	var err error
 	switch k.GroupVersionKind {
 	case placementKind:
 		if k.Name == "" {
-			err = f.govern()
+			f.govern()
 		} else {
 			err = f.judge(ctx)
 		}

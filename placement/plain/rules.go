@@ -88,9 +88,9 @@ func (f *Federator) terms(o, made *unstructured.Unstructured) (map[string]any, b
 
 // govern reads the Placements, has everything looked at that they may be about, and
 // tells each of them what it does.
-func (f *Federator) govern() error {
+func (f *Federator) govern() {
 	if !f.placements.ready() {
-		return nil
+		return
 	}
 	f.mu.Lock()
 	last := f.rules.last
@@ -126,7 +126,7 @@ func (f *Federator) govern() error {
 	f.mu.Unlock()
 	f.judgeSoon()
 	if same {
-		return nil
+		return
 	}
 	f.poke()
 	for _, s := range f.watched() {
@@ -134,7 +134,6 @@ func (f *Federator) govern() error {
 			f.queue.Add(keyOf(s.gvk, o))
 		}
 	}
-	return nil
 }
 
 // judge tells every Placement what it does.
