@@ -3,6 +3,7 @@ package plain
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -142,7 +143,7 @@ func (f *Federator) end(ctx context.Context, s *shelf, o, made *unstructured.Uns
 		// It may have been made just now.
 		live, err := on.Get(ctx, name.Name, metav1.GetOptions{})
 		switch source, _ := sourceOf(orEmpty(live)); {
-		case apierrors.IsNotFound(err) || err == nil && source != keyOf(s.gvk, o):
+		case isGone(err, name.Name) || err == nil && source != keyOf(s.gvk, o):
 			return f.release(ctx, s, o)
 		case err != nil:
 			return err
@@ -177,10 +178,16 @@ func (f *Federator) orphaned(ctx context.Context, s *shelf, k key, made *unstruc
 		return nil
 	}
 	_, err := f.client.Resource(s.gvr).Namespace(k.Namespace).Get(ctx, k.Name, metav1.GetOptions{})
-	if !apierrors.IsNotFound(err) {
+	if !isGone(err, k.Name) {
 		return err
 	}
 	return f.remove(ctx, made)
+}
+
+// isGone tells an object that is not there from a kind that is not served.
+func isGone(err error, name string) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsNotFound(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Name == name
 }
 
 func (f *Federator) remove(ctx context.Context, made *unstructured.Unstructured) error {
