@@ -119,9 +119,9 @@ func (d *desk) see(w *workload, now time.Time) (views []view, settled bool) {
 		}
 		v.free = -1
 		if needs, ok := w.needs(); ok {
-			if v.free = m.survey.room(needs); v.free < 0 && v.silent.IsZero() {
-				settled = settled && now.Sub(w.since) >= moment // replicas that are once there stay there
-			}
+			var tried bool
+			v.free, tried = m.survey.room(needs)
+			settled = settled && (tried || !v.silent.IsZero()) // replicas that are once there stay there
 		}
 		if v.report.live != nil {
 			v.count, v.counts = placement.CountOf(v.report.live, placement.Scale{})

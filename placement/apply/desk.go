@@ -49,7 +49,6 @@ type workload struct {
 	problems   []fleet.Problem      // of the object as it is now
 	bad        bool                 // it cannot be used as it is now
 	strange    []fleet.Problem      // names in it that no cluster has
-	since      time.Time            // that it is known here
 	due        time.Time            // it is thought about again then; zero: only when something changes
 	faults     map[string]string    // by cluster: why it could not be rendered there
 	missing    string               // why nothing of it can be ordered; empty: it can
@@ -238,7 +237,7 @@ func (d *desk) read(news map[types.UID]*live) {
 		switch {
 		case l != nil:
 			if w == nil {
-				w = &workload{since: time.Now(), faults: map[string]string{}, unlisted: map[string]time.Time{}}
+				w = &workload{faults: map[string]string{}, unlisted: map[string]time.Time{}}
 				d.workloads[uid] = w
 			}
 			w.read(l.object)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
@@ -72,7 +73,8 @@ func TestFollow(t *testing.T) {
 	})
 }
 
-// Room is counted, and more goes where there is more of it.
+// Room is counted, and more goes where there is more of it. Replicas that are once
+// somewhere stay there, so a count that takes its time is waited for.
 func TestFree(t *testing.T) {
 	all := sites(t, "host", "eu", "us")
 	host, eu, us := all["host"], all["eu"], all["us"]
@@ -82,7 +84,9 @@ func TestFree(t *testing.T) {
 		s.patch(t, "/api/v1/nodes/machine", `{"spec":{"taints":null}}`) // that it is new, which a controller would take away
 		s.patch(t, "/api/v1/nodes/machine/status", fmt.Sprintf(`{"status":{"allocatable":{"cpu":"%d","memory":"64Gi","pods":"110"},"conditions":[{"type":"Ready","status":"True"}]}}`, cpus))
 	}
-	applier(t, "one", host, eu, us).run(t)
+	h := applier(t, "one", host, eu, us)
+	h.requests["us"].slow = map[string]time.Duration{"/api/v1/nodes": 3 * h.cfg.Pace.Timeout}
+	h.run(t)
 	host.federate(t, "shop", strings.Replace(shop, "replicas: 6", "replicas: 8", 1), "spread: {mode: free}")
 	eu.want(t, "2", shopPath, "spec", "replicas")
 	us.want(t, "6", shopPath, "spec", "replicas")

@@ -247,6 +247,7 @@ func row(cluster string, state v1alpha1.WorkloadState, says string) func(v1alpha
 // requests counts what is asked of a member.
 type requests struct {
 	next http.RoundTripper
+	slow map[string]time.Duration // by path: how long an answer takes
 	mu   sync.Mutex
 	log  []string
 }
@@ -257,6 +258,13 @@ func (r *requests) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.mu.Lock()
 		r.log = append(r.log, req.Method+" "+req.URL.Path)
 		r.mu.Unlock()
+	}
+	if wait := r.slow[req.URL.Path]; wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		}
 	}
 	return r.next.RoundTrip(req)
 }

@@ -29,6 +29,7 @@ type survey struct {
 	nodes []placement.Node
 	pods  []placement.Pod
 	at    time.Time // zero: never
+	tried bool      // it was tried at least once, whatever came of it
 }
 
 // want says whether anybody asks for room.
@@ -44,14 +45,22 @@ func (s *survey) wanted() bool {
 	return s.asked
 }
 
-// room is how many more such pods would find a node; negative: not known.
-func (s *survey) room(needs placement.Needs) int64 {
+// room is how many more such pods would find a node; negative: not known. Tried says
+// that asking again brings nothing new for now.
+func (s *survey) room(needs placement.Needs) (free int64, tried bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at.IsZero() {
-		return -1
+		return -1, s.tried
 	}
-	return placement.Room(s.nodes, s.pods, needs)
+	return placement.Room(s.nodes, s.pods, needs), true
+}
+
+// failed notes that a survey could not be made.
+func (s *survey) failed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tried = true
 }
 
 // take makes the survey anew, and leaves the last one where that fails.
@@ -95,26 +104,28 @@ func pages(ctx context.Context, client dynamic.Interface, resource schema.GroupV
 	return nil
 }
 
-// surveys takes surveys until ctx ends. Soon is how long a wish for one may wait.
+// surveys takes surveys until ctx ends. One that failed is tried again sooner.
 func (m *member) surveys(ctx context.Context, c connection) {
 	tick := time.NewTicker(m.pace.Pulse)
 	defer tick.Stop()
-	var last time.Time
+	var next time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if _, silent := m.pulse.silence(); !m.survey.wanted() || silent != "" || time.Since(last) < m.pace.Survey {
+		if _, silent := m.pulse.silence(); !m.survey.wanted() || silent != "" || time.Now().Before(next) {
 			continue
 		}
-		last = time.Now()
-		taking, cancel := context.WithTimeout(ctx, m.pace.Survey)
+		taking, cancel := context.WithTimeout(ctx, listWithin)
 		err := m.survey.take(taking, c.client)
 		cancel()
-		if err == nil {
-			m.touchAll()
+		next = time.Now().Add(m.pace.Survey)
+		if err != nil {
+			m.survey.failed()
+			next = time.Now().Add(m.pace.Survey / 6)
 		}
+		m.touchAll()
 	}
 }
