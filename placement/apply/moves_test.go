@@ -189,7 +189,7 @@ func TestRoom(t *testing.T) {
 		eu.patch(t, "/api/v1/nodes/eu-node", `{"spec":{"unschedulable":true}}`)
 		host.federate(t, "shop", shop, "")
 		eu.want(t, "3", shopPath, "spec", "replicas")
-		// The lab's scheduler does not say so, as a real one does.
+		// They have waited for a while.
 		eventually(t, func() error {
 			pods, err := eu.admin.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(pods.Items) != 3 {

@@ -325,8 +325,12 @@ func TestPlace(t *testing.T) {
 	s.bound["told long ago"] = binding{"d", created.Add(-seenWithin)}
 	slices.Reverse(pods) // the order of a list says nothing
 	var got []string
-	for _, p := range s.place(pods, nodes, created.Add(time.Second)) {
+	placed, unplaced := s.place(pods, nodes, created.Add(time.Second))
+	for _, p := range placed {
 		got = append(got, p.pod.Name+" to "+p.node)
+	}
+	if len(unplaced) != 1 || unplaced[0].Name != "full" {
+		t.Errorf("unplaced are %v", unplaced)
 	}
 	want := []string{"first to b", "second to a", "selects to a", "daemon to c", "tolerant to b", "told long ago to b"}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -28,7 +29,8 @@ const bindAtOnce = 16
 
 // Scheduler binds the pods of one cluster to its nodes: to the one with the fewest
 // pods of those that the pod may go to by nodeSelector, required node affinity and
-// taints, the first by name among equals. It does not count resources.
+// taints, the first by name among equals. Those that no node takes it marks as
+// unschedulable, as a real one does. It does not count resources.
 type Scheduler struct {
 	client kubernetes.Interface
 	line   *line
@@ -97,7 +99,8 @@ func (s *Scheduler) watch(ctx context.Context) error {
 			return err
 		}
 		var again <-chan time.Time
-		if !s.bind(ctx, s.place(allPods, allNodes, time.Now())) {
+		placed, unplaced := s.place(allPods, allNodes, time.Now())
+		if bound, told := s.bind(ctx, placed), s.tell(ctx, unplaced, len(allNodes)); !bound || !told {
 			again = time.After(retry)
 		} else if len(s.bound) > 0 {
 			again = time.After(seenWithin)
@@ -117,8 +120,9 @@ type placement struct {
 	node string
 }
 
-// place chooses a node for each pod that has none. The lists may be in any order.
-func (s *Scheduler) place(pods []*corev1.Pod, nodes []*corev1.Node, now time.Time) []placement {
+// place chooses a node for each pod that has none, and returns those too that no node
+// takes. The lists may be in any order.
+func (s *Scheduler) place(pods []*corev1.Pod, nodes []*corev1.Node, now time.Time) (placed []placement, unplaced []*corev1.Pod) {
 	load := map[string]int{}
 	var waiting []*corev1.Pod
 	bound, stuck := s.bound, s.stuck
@@ -141,7 +145,6 @@ func (s *Scheduler) place(pods []*corev1.Pod, nodes []*corev1.Node, now time.Tim
 	})
 	nodes = slices.Clone(nodes)
 	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
-	var placed []placement
 	for _, p := range waiting {
 		best := ""
 		for _, n := range nodes {
@@ -152,6 +155,7 @@ func (s *Scheduler) place(pods []*corev1.Pod, nodes []*corev1.Node, now time.Tim
 		}
 		if best == "" {
 			s.stuck[p.UID] = true
+			unplaced = append(unplaced, p)
 			if !stuck[p.UID] {
 				s.log.Info("no node takes a pod", "namespace", p.Namespace, "pod", p.Name, "nodes", len(nodes))
 			}
@@ -160,7 +164,41 @@ func (s *Scheduler) place(pods []*corev1.Pod, nodes []*corev1.Node, now time.Tim
 		load[best]++
 		placed = append(placed, placement{p, best})
 	}
-	return placed
+	return placed, unplaced
+}
+
+// tell says of pods that no node takes them, where that is not said yet; false means
+// that something is to be tried again.
+func (s *Scheduler) tell(ctx context.Context, unplaced []*corev1.Pod, nodes int) bool {
+	var calls errgroup.Group
+	calls.SetLimit(bindAtOnce)
+	for _, p := range unplaced {
+		if slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled }) {
+			continue
+		}
+		calls.Go(func() error {
+			patch, err := json.Marshal(map[string]any{
+				"metadata": map[string]any{"uid": p.UID},
+				"status": map[string]any{"conditions": []corev1.PodCondition{{
+					Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+					Message: fmt.Sprintf("0/%d nodes are available", nodes), LastTransitionTime: metav1.Now(),
+				}}},
+			})
+			if err != nil {
+				return err
+			}
+			_, err = s.client.CoreV1().Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
+				return fmt.Errorf("saying that no node takes pod %s/%s: %w", p.Namespace, p.Name, err)
+			}
+			return nil
+		})
+	}
+	if err := calls.Wait(); err != nil {
+		s.log.Warn("marking pods", "error", err)
+		return false
+	}
+	return true
 }
 
 // mayGo reports whether a node takes a pod.
