@@ -23,9 +23,10 @@ demo: build envoy ## a world on this machine: regions, clusters, Envoys and the 
 	bin/meridian demo
 
 .PHONY: e2e
-e2e: build envoy kube ## the demo's story, then an installation on real API servers from beginning to end
+e2e: build envoy kube ## the demo's story, then an installation on real API servers from beginning to end, then workloads over many
 	bin/meridian demo --story
 	$(GO) test -tags e2e -count=1 -timeout 15m -v ./internal/walkthrough
+	$(GO) test -tags e2e -count=1 -timeout 15m -v ./internal/workloads
 
 .PHONY: build
 build: ## bin/meridian, bin/meridiand and bin/whereami

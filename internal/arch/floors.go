@@ -45,6 +45,7 @@ func Floors() []Floor {
 		{Path: "internal/lab/...", Level: 5, Support: true, MayImport: []string{"..."}},
 		{Path: "internal/scenario/...", Level: 5, Support: true, MayImport: []string{"..."}},
 		{Path: "internal/walkthrough", Level: 5, Support: true, MayImport: []string{"..."}},
+		{Path: "internal/workloads", Level: 5, Support: true, MayImport: []string{"..."}},
 
 		{Path: "deploy/render", Level: 6, MayImport: []string{"install"}},
 		{Path: "cmd/...", Level: 6, MayImport: []string{"..."}},

@@ -181,6 +181,14 @@ func (c *Cluster) Stop() error {
 	return errors.Join(c.stop(&c.controllers), c.stop(&c.api), c.stop(&c.etcd))
 }
 
+// Restart starts a cluster that was stopped, or stops it first. It has all that it had.
+func (c *Cluster) Restart(ctx context.Context) error {
+	if err := c.Stop(); err != nil {
+		return fmt.Errorf("restarting %s: %w", c.cfg.Name, err)
+	}
+	return c.start(ctx)
+}
+
 // StopAPI stops the API server, so that connections to it are refused. The
 // controllers lose it like everybody else.
 func (c *Cluster) StopAPI() error { return c.stop(&c.api) }

@@ -142,6 +142,22 @@ func TestLife(t *testing.T) {
 		}
 	})
 
+	t.Run("a cluster that was off has all that it had", func(t *testing.T) {
+		kept, err := maps.Create(t.Context(), configMap("kept"), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := maps.Get(t.Context(), "kept", metav1.GetOptions{}); err != nil || got.UID != kept.UID {
+			t.Errorf("it has %v, %v", got, err)
+		}
+	})
+
 	t.Run("a restored backup goes back in time", func(t *testing.T) {
 		before, err := maps.Create(t.Context(), configMap("before"), metav1.CreateOptions{})
 		if err != nil {

@@ -1,0 +1,269 @@
+//go:build e2e
+
+package workloads
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
+)
+
+// settled has a small workload of its own in all members.
+func (w *world) settled(name string, replicas int64) {
+	w.t.Helper()
+	w.federate(waiters(name, wide), "--replicas", fmt.Sprint(replicas))
+	w.told("replicaset-"+name, time.Minute, condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", replicas, replicas)))
+}
+
+// meddled changes and deletes by hand what Meridian has placed.
+func (w *world) meddled() {
+	w.settled("small", 12)
+	asia, africa := w.site("asia"), w.site("africa")
+	before, err := asia.replicaSet(w.ctx, "small")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	asia.kubectl("", "label", "replicaset", "small", "team=asia")
+	asia.kubectl("", "patch", "replicaset", "small", "--type=merge", "-p", `{"spec":{"replicas":9,"template":{"spec":{"terminationGracePeriodSeconds":5,"nodeSelector":{"pool":"other"}}}}}`)
+	took := w.eventually("the edit is mended", 30*time.Second, func(ctx context.Context) error {
+		r, err := asia.replicaSet(ctx, "small")
+		switch {
+		case err != nil:
+			return err
+		case *r.Spec.Replicas != *before.Spec.Replicas || r.Spec.Template.Spec.NodeSelector["pool"] != "wide":
+			return fmt.Errorf("it has %d replicas on %v", *r.Spec.Replicas, r.Spec.Template.Spec.NodeSelector)
+		case r.Labels["team"] != "asia" || *r.Spec.Template.Spec.TerminationGracePeriodSeconds != 5:
+			return errors.New("what others own was taken away")
+		}
+		return nil
+	})
+	w.t.Logf("an edit by hand was mended after %.2f s, and fields of others were left", took.Seconds())
+	old, err := africa.replicaSet(w.ctx, "small")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	africa.kubectl("", "delete", "replicaset", "small")
+	took = w.eventually("what was deleted is there again", 30*time.Second, func(ctx context.Context) error {
+		r, err := africa.replicaSet(ctx, "small")
+		if err == nil && (r.UID == old.UID || r.Status.ReadyReplicas != *old.Spec.Replicas) {
+			err = fmt.Errorf("%d are ready", r.Status.ReadyReplicas)
+		}
+		return err
+	})
+	w.t.Logf("a ReplicaSet deleted by hand was there again, with its pods, after %.2f s", took.Seconds())
+}
+
+// refused has one cluster's admission refuse a workload.
+func (w *world) refused() {
+	africa := w.site("africa")
+	africa.kubectl(refusal, "apply", "-f", "-")
+	w.eventually("the policy is in force", 30*time.Second, func(context.Context) error {
+		out, err := w.run(waiters("choosy", wide), w.programs.Kubectl, "--context", "africa", "create", "--dry-run=server", "-f", "-")
+		if err == nil {
+			return errors.New("it takes " + out)
+		}
+		return nil
+	})
+	w.federate(waiters("choosy", wide), "--replicas", "12")
+	w.told("replicaset-choosy", 30*time.Second, row("africa", v1alpha1.WorkloadRefused, "we do not want the choosy here"),
+		row("asia", v1alpha1.WorkloadApplied, ""), row("us", v1alpha1.WorkloadApplied, ""), condition(v1alpha1.ConditionPlaced, "False", "we do not want the choosy here"))
+	w.eventually("the others have theirs ready", 30*time.Second, func(ctx context.Context) error {
+		for _, name := range []string{"us", "eu", "asia"} {
+			r, err := w.site(name).replicaSet(ctx, "choosy")
+			if err != nil {
+				return err
+			}
+			if r.Status.ReadyReplicas == 0 || r.Status.ReadyReplicas != *r.Spec.Replicas {
+				return fmt.Errorf("%s has %d of %d", name, r.Status.ReadyReplicas, *r.Spec.Replicas)
+			}
+		}
+		return nil
+	})
+	w.say("replicaset-choosy", "africa")
+	africa.kubectl(refusal, "delete", "-f", "-")
+	w.told("replicaset-choosy", 2*time.Minute, row("africa", v1alpha1.WorkloadApplied, ""))
+	w.site(hostCluster).kubectl("", "delete", "federatedobject", "replicaset-choosy")
+}
+
+// says wants a command to be refused with these words.
+func (w *world) says(stdin string, words []string, program string, args ...string) {
+	w.t.Helper()
+	out, err := w.run(stdin, program, args...)
+	if err == nil {
+		w.t.Errorf("%s %v is not refused: %s", filepath.Base(program), args, out)
+		return
+	}
+	for _, word := range words {
+		if !strings.Contains(out, word) {
+			w.t.Errorf("%s %v says no %q in\n%s", filepath.Base(program), args, word, out)
+		}
+	}
+	w.t.Logf("%s: %s", filepath.Base(program), strings.TrimSpace(out[:min(len(out), 400)]))
+}
+
+// badInput gives what cannot be placed, and looks what is said of it.
+func (w *world) badInput() {
+	host := w.site(hostCluster)
+	meridian := filepath.Join(w.bin, "meridian")
+	var before []string
+	for _, s := range w.members {
+		before = append(before, s.kubectl("", "get", "replicaset", "shop", "-o", "jsonpath={.spec.template.metadata.uid}{.metadata.generation}"))
+	}
+
+	w.federate(`{apiVersion: example.com/v1, kind: Gizmo, metadata: {name: odd}, spec: {}}`)
+	for _, s := range w.members {
+		if s.continent.name != "asia" {
+			s.kubectl(definition, "apply", "-f", "-")
+		}
+	}
+	w.federate(`{apiVersion: example.com/v1, kind: Widget, metadata: {name: one}, spec: {size: 3}}`)
+	host.kubectl(wrapped("kube-system", "configmap-x", "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}", ""), "apply", "-f", "-")
+	host.kubectl(wrapped("default", "configmap-pasted", "{apiVersion: v1, kind: ConfigMap, metadata: {name: pasted, uid: abc, resourceVersion: '7'}}", ""), "apply", "-f", "-")
+	host.kubectl(wrapped("default", "configmap-patched", "{apiVersion: v1, kind: ConfigMap, metadata: {name: patched}, data: {a: b}}",
+		"  overrides: [{where: {clusters: [eu]}, patch: [{op: replace, path: /data/none/at/all, value: c}]}]\n"), "apply", "-f", "-")
+
+	w.says(wrapped("default", "configmap-status", "{apiVersion: v1, kind: ConfigMap, metadata: {name: status}, status: {ready: true}}", ""),
+		[]string{"must not have a status"}, w.programs.Kubectl, "--context", hostCluster, "apply", "-f", "-")
+	w.says(large(), []string{"1048576"}, meridian, "federate", "-f", "-", "--apply")
+	w.says(wrapped("default", "configmap-large", large(), ""), []string{"large"}, w.programs.Kubectl, "--context", hostCluster, "create", "-f", "-")
+
+	w.told("gizmo-odd", 30*time.Second, row("us", v1alpha1.WorkloadRefused, "the cluster has no kind Gizmo"), condition(v1alpha1.ConditionPlaced, "False", "no kind Gizmo"))
+	w.say("gizmo-odd", "us")
+	w.told("widget-one", 30*time.Second, row("asia", v1alpha1.WorkloadRefused, "the cluster has no kind Widget"), row("us", v1alpha1.WorkloadApplied, ""), row("eu", v1alpha1.WorkloadApplied, ""))
+	w.say("widget-one", "asia")
+	w.toldIn("kube-system", "configmap-x", 30*time.Second, condition("Accepted", "False", "belongs to the clusters; choose another"))
+	w.told("configmap-pasted", 30*time.Second, condition("Accepted", "False", "is set by the API server of each cluster; remove it"))
+	w.told("configmap-patched", 30*time.Second, row("eu", v1alpha1.WorkloadRefused, "/data/none"), row("us", v1alpha1.WorkloadApplied, ""))
+	w.say("configmap-patched", "eu")
+
+	for i, s := range w.members {
+		if after := s.kubectl("", "get", "replicaset", "shop", "-o", "jsonpath={.spec.template.metadata.uid}{.metadata.generation}"); after != before[i] && s.continent.name != "oceania" {
+			w.t.Errorf("the shop in %s was disturbed", s.continent.name)
+		}
+		for _, name := range []string{"pasted", "large", "x"} {
+			for _, ns := range []string{"default", "kube-system"} {
+				if _, err := s.kube.CoreV1().ConfigMaps(ns).Get(w.ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+					w.t.Errorf("%s has ConfigMap %s/%s (%v)", s.continent.name, ns, name, err)
+				}
+			}
+		}
+	}
+	w.site("asia").kubectl(definition, "apply", "-f", "-")
+	w.told("widget-one", time.Minute, row("asia", v1alpha1.WorkloadApplied, ""))
+	host.kubectl("", "delete", "federatedobject", "gizmo-odd", "configmap-pasted", "configmap-patched")
+	host.kubectl("", "delete", "federatedobject", "-n", "kube-system", "configmap-x")
+}
+
+// underWay waits until some member has begun with a workload, and not all have it.
+func (w *world) underWay(l *ledger, n int64) {
+	w.t.Helper()
+	w.eventually("the roll-out has begun", time.Minute, func(context.Context) error {
+		if p := l.sum(); p.asked == 0 {
+			return errors.New("nothing is asked for yet")
+		}
+		return nil
+	})
+	w.t.Logf("in the middle: %d of %d are ready", l.sum().ready, n)
+}
+
+// once wants each member to have created a ReplicaSet once, and to have just its pods.
+func (w *world) once(name string, n int64) {
+	w.t.Helper()
+	var pods int64
+	for _, s := range w.members {
+		list, err := s.writes()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		created := 0
+		for _, x := range list {
+			if x.created && x.what == "replicasets/default/"+name {
+				created++
+			}
+		}
+		all, err := s.kube.CoreV1().Pods("default").List(w.ctx, metav1.ListOptions{LabelSelector: "app=" + name})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		pods += int64(len(all.Items))
+		if created > 1 {
+			w.t.Errorf("%s was created %d times in %s", name, created, s.continent.name)
+		}
+	}
+	if pods != n {
+		w.t.Errorf("there are %d pods of %s, want %d", pods, name, n)
+	}
+}
+
+// killed kills the daemon while it rolls something out, and starts it again.
+func (w *world) killed() {
+	const n = 120
+	l := w.open("torn")
+	l.guard(0, n)
+	w.federate(waiters("torn", wide), "--replicas", fmt.Sprint(n))
+	w.underWay(l, n)
+	if err := w.meridiand.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.startDaemon()
+	began := time.Now()
+	l.total("all are ready", 2*time.Minute, n)
+	w.told("replicaset-torn", time.Minute, condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", n, n)))
+	w.t.Logf("all was told as ready %.1f s after the daemon was back", time.Since(began).Seconds())
+	w.once("torn", n)
+	l.passed("with the daemon killed in between")
+}
+
+// cutOff has an API server stand still while something is rolled out.
+func (w *world) cutOff() {
+	const n = 120
+	asia := w.site("asia")
+	l := w.open("cut")
+	l.guard(0, n)
+	if err := asia.PauseAPI(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.federate(waiters("cut", wide), "--replicas", fmt.Sprint(n))
+	w.underWay(l, n)
+	if slices.Contains([]int64{l.of("asia").asked}, 0) == false {
+		w.t.Error("a cluster that stands still has written something")
+	}
+	if err := asia.ResumeAPI(); err != nil {
+		w.t.Fatal(err)
+	}
+	l.total("all are ready", 2*time.Minute, n)
+	w.told("replicaset-cut", time.Minute, condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", n, n)))
+	w.once("cut", n)
+	l.passed("with an API server cut off in between")
+
+	// And now with a part of it there already.
+	l.guard(0, 0)
+	patch := func(n int) {
+		err := w.site(hostCluster).kube.CoreV1().RESTClient().Patch(types.MergePatchType).AbsPath(fmt.Sprintf(federated, "default", "replicaset-cut")).
+			Body(fmt.Appendf(nil, `{"spec":{"template":{"spec":{"replicas":%d}}}}`, n)).Do(w.ctx).Error()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	patch(n + 60)
+	if err := asia.PauseAPI(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.told("replicaset-cut", 30*time.Second, row("asia", v1alpha1.WorkloadUnreachable, "does not answer"))
+	w.say("replicaset-cut", "asia")
+	if err := asia.ResumeAPI(); err != nil {
+		w.t.Fatal(err)
+	}
+	l.total("all are ready again", 3*time.Minute, n+60)
+	w.once("cut", n+60)
+}
