@@ -300,6 +300,9 @@ validations: [{expression: "!has(object.data) || !('color' in object.data) || ob
 	step(t, "a bad object is a sentence, and its neighbours go on", func(t *testing.T) {
 		host.federate(t, "bad", "{apiVersion: v1, kind: ConfigMap, metadata: {name: bad, finalizers: [x.example.com/y]}, data: {a: b}}", "")
 		host.wantStatus(t, "bad", condition(v1alpha1.ConditionAccepted, "False", "finalizers"))
+		for _, c := range []string{v1alpha1.ConditionPlaced, v1alpha1.ConditionReady} {
+			host.wantStatus(t, "bad", condition(c, "False", "see condition Accepted"))
+		}
 		host.delete(t, federated+"/bad")
 		host.wantNone(t, federated+"/bad")
 	})

@@ -126,8 +126,13 @@ func statusOf(w *workload, views []view, o outlook, now time.Time) *v1alpha1.Wor
 		out.Desired = o.desired
 	}
 	out.InClusters = fmt.Sprintf("%d/%d", in, wanted)
-	out.Conditions = conditions(before.Conditions, w.object.Generation, now,
-		accepted(w), placed(out, wanted, in, o.unplaced, faults), ready(out), conflicting(conflicts))
+	isPlaced, isReady := placed(out, wanted, in, o.unplaced, faults), ready(out)
+	if w.template == nil { // it was never understood here, so nothing can be said of clusters
+		isPlaced = metav1.Condition{Type: v1alpha1.ConditionPlaced, Status: metav1.ConditionFalse, Reason: "NotAccepted", Message: "it is not understood as it is now, so clusters keep what they have; see condition Accepted"}
+		isReady = isPlaced
+		isReady.Type = v1alpha1.ConditionReady
+	}
+	out.Conditions = conditions(before.Conditions, w.object.Generation, now, accepted(w), isPlaced, isReady, conflicting(conflicts))
 	return out
 }
 
