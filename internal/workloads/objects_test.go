@@ -56,7 +56,7 @@ spec:
         readinessProbe: {httpGet: {path: /, port: 8080}}
 `
 
-const settings = `{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {edit: "0"}}`
+const settings = `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"edit": "0"}}`
 
 // definition is a kind of one's own.
 const definition = `apiVersion: apiextensions.k8s.io/v1
@@ -92,5 +92,5 @@ func wrapped(namespace, name, template, more string) string {
 
 // large is a ConfigMap of 1.4 MB.
 func large() string {
-	return `{apiVersion: v1, kind: ConfigMap, metadata: {name: large}, data: {text: "` + strings.Repeat("0123456789abcdef", 1_400_000/16) + `"}}`
+	return `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"}, "data": {"text": "` + strings.Repeat("0123456789abcdef", 1_400_000/16) + `"}}`
 }

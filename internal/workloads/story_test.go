@@ -42,6 +42,7 @@ func TestWorkloads(t *testing.T) {
 		w.t.Logf("1000 replicas ran in five clusters %.1f s after the command, as processes", time.Since(began).Seconds())
 		w.told("replicaset-shop", 20*time.Second, condition(v1alpha1.ConditionReady, "True", "1000 of 1000 are ready"), condition(v1alpha1.ConditionPlaced, "True", "5 clusters"))
 		shop.guard(1000, 0)
+		w.weigh()
 	})
 	narrow := w.open("narrow")
 	w.step("a cluster that can hold 50 gets more than that at first", func() {

@@ -148,10 +148,14 @@ func (w *world) background(f func(context.Context) error) (stop func()) {
 }
 
 // auditPolicy has every write of Meridian's own accounts noted, and nothing else.
-const auditPolicy = `{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [
-  {level: Metadata, users: ["system:serviceaccount:meridian-system:meridian", "system:serviceaccount:meridian-system:meridiand"],
-   verbs: [create, update, patch, delete, deletecollection]},
-  {level: None}]}
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  users: ["system:serviceaccount:meridian-system:meridian", "system:serviceaccount:meridian-system:meridiand"]
+  verbs: [create, update, patch, delete, deletecollection]
+- level: None
 `
 
 func (s *site) start() error {
