@@ -156,6 +156,7 @@ func TestMoves(t *testing.T) {
 		h.Update(everywhere("eu", "us"))
 	})
 
+	// The last, since controllers come back late to an API server that was away.
 	step(t, "a lost cluster's replicas are replaced after its grace, and it keeps them", func(t *testing.T) {
 		if err := eu.StopAPI(); err != nil {
 			t.Fatal(err)
