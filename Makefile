@@ -16,7 +16,7 @@ GOLANGCI := .tools/golangci-lint-$(GOLANGCI_VERSION)
 
 .PHONY: help
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build envoy ## a world on this machine: regions, clusters, Envoys and the map
@@ -60,6 +60,10 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 .PHONY: bench
 bench: ## how pushes scale: clusters, services, proxies
 	$(GO) run ./bench/xds
+
+.PHONY: bench-placement
+bench-placement: ## what 5000 workloads in 20 clusters cost, some minutes
+	$(GO) run ./bench/placement
 
 .PHONY: lint
 lint: $(GOLANGCI) ## format, vet, golangci-lint, and a tidy go.mod

@@ -78,14 +78,14 @@ func run(o options, out io.Writer) (err error) {
 		if err != nil {
 			return err
 		}
-		defer p.stop()
+		defer p.Stop()
 		servers[d] = p
 	}
 	clients, err := start(o, "subscribe", "")
 	if err != nil {
 		return err
 	}
-	defer clients.stop()
+	defer clients.Stop()
 
 	fmt.Fprintf(out, "%d services x %d endpoints, %d subscribers per server (delta ADS, named EDS), %d rounds in rotation.\n",
 		o.services, o.endpoints, o.subscribers, o.rounds)
@@ -116,7 +116,7 @@ func run(o options, out io.Writer) (err error) {
 }
 
 func connect(clients *process, design string, out io.Writer) error {
-	r, err := clients.ask(command{Do: "connect", Design: design})
+	r, err := clients.Ask(command{Do: "connect", Design: design})
 	if err != nil {
 		return fmt.Errorf("connecting the subscribers of %s: %w", design, err)
 	}
@@ -126,7 +126,7 @@ func connect(clients *process, design string, out io.Writer) error {
 
 // connectAgain breaks and renews all streams to meridian; nothing has changed.
 func connectAgain(clients *process, out io.Writer) (resources int64, err error) {
-	r, err := clients.ask(command{Do: "reconnect", Design: meridian})
+	r, err := clients.Ask(command{Do: "reconnect", Design: meridian})
 	if err != nil {
 		return 0, fmt.Errorf("reconnecting: %w", err)
 	}
@@ -141,7 +141,7 @@ func rest(server *process) (time.Duration, error) {
 	const while = 100 * time.Millisecond
 	last := time.Duration(-1)
 	for {
-		r, err := server.ask(command{Do: "cpu"})
+		r, err := server.Ask(command{Do: "cpu"})
 		if err != nil {
 			return 0, err
 		}
@@ -154,21 +154,21 @@ func rest(server *process) (time.Duration, error) {
 }
 
 func change(server, clients *process, design string, round int) (sample, error) {
-	if _, err := clients.ask(command{Do: "arm", Design: design}); err != nil {
+	if _, err := clients.Ask(command{Do: "arm", Design: design}); err != nil {
 		return sample{}, err
 	}
-	if _, err := server.ask(command{Do: "prepare", Round: round}); err != nil {
+	if _, err := server.Ask(command{Do: "prepare", Round: round}); err != nil {
 		return sample{}, err
 	}
 	before, err := rest(server)
 	if err != nil {
 		return sample{}, err
 	}
-	began, err := server.ask(command{Do: "change", Round: round})
+	began, err := server.Ask(command{Do: "change", Round: round})
 	if err != nil {
 		return sample{}, err
 	}
-	got, err := clients.ask(command{Do: "wait", Design: design})
+	got, err := clients.Ask(command{Do: "wait", Design: design})
 	if err != nil {
 		return sample{}, err
 	}

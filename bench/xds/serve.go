@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"strconv"
-	"syscall"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -22,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/meridian-lb/meridian/bench/role"
 	"github.com/meridian-lb/meridian/xds"
 	"github.com/meridian-lb/meridian/xds/resource"
 )
@@ -59,7 +59,7 @@ func serve(o options, in io.Reader, out io.Writer) error {
 		defer pprof.StopCPUProfile()
 	}
 	var next *endpointv3.ClusterLoadAssignment
-	return obey(in, out, func(c command) (reply, error) {
+	return role.Obey(in, out, func(c command) (reply, error) {
 		switch c.Do {
 		case "prepare": // making the message is the same work for everybody
 			if err := profile(o); err != nil {
@@ -72,7 +72,7 @@ func serve(o options, in io.Reader, out io.Writer) error {
 			err := p.publish(all, []*endpointv3.ClusterLoadAssignment{next})
 			return reply{At: began.UnixNano()}, err
 		case "cpu":
-			cpu, err := cpuTime()
+			cpu, _, err := role.Usage()
 			return reply{CPU: cpu}, err
 		}
 		return reply{}, nil
@@ -94,14 +94,6 @@ func profileOnce() func(options) error {
 		}
 		return pprof.StartCPUProfile(f)
 	}
-}
-
-func cpuTime() (time.Duration, error) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, fmt.Errorf("reading the CPU time: %w", err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
 func newPublisher(ctx context.Context, design string, listener net.Listener) (publisher, error) {

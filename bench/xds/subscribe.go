@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/stats"
 
+	"github.com/meridian-lb/meridian/bench/role"
 	"github.com/meridian-lb/meridian/xds/resource"
 )
 
@@ -45,7 +46,7 @@ type member struct {
 // subscribe is the role of the subscribers.
 func subscribe(o options, in io.Reader, out io.Writer) error {
 	crowds := map[string]*crowd{}
-	return obey(in, out, func(c command) (reply, error) {
+	return role.Obey(in, out, func(c command) (reply, error) {
 		if c.Do == "connect" {
 			crowds[c.Design] = &crowd{o: o, design: c.Design, failed: make(chan error, o.subscribers)}
 		}
