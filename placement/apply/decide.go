@@ -93,13 +93,12 @@ func (d *desk) think(w *workload, now time.Time) {
 // see looks at all members. What has just begun is waited for: settled is false while a
 // member may answer, or show what it has, within a moment.
 func (d *desk) see(w *workload, now time.Time) (views []view, settled bool) {
-	known := d.clusters()
 	settled = d.a.plan.Load() != nil && d.a.members.Load() != nil
 	moment := 2 * d.a.cfg.Pace.Timeout
 	for _, name := range d.names() {
 		m := d.members[name]
 		v := view{name: name, report: m.report(w.object.UID, w.main(), w.kinds())}
-		v.cluster, v.known = known[name]
+		v.cluster, v.known = d.known[name]
 		v.silent, v.why = m.pulse.silence()
 		switch listed := v.report.listed && m.scalers.ready(); {
 		case !v.silent.IsZero():
@@ -337,6 +336,7 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 		}
 	}
 	w.fault(d, "")
+	made := render{w: w, made: map[string]rendered{}}
 	var versions []string
 	for _, a := range along {
 		versions = append(versions, digest(a.Object))
@@ -351,8 +351,8 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 			continue // it knows
 		}
 		if ord.give {
-			object, problems := placement.Render(*w.template, v.cluster, ord.given, w.owner())
-			if object == nil {
+			object, problems := made.of(v.cluster, ord.given)
+			if object.object == nil {
 				if text := texts(problems); w.faults[v.name] != text {
 					w.faults[v.name] = text
 					d.touch(w.object.UID) // for the status
@@ -360,14 +360,14 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 				continue // the last good one stays in force
 			}
 			for _, a := range along {
-				given, problems := placement.Render(placement.Template{Object: a, Origin: w.template.Origin}, v.cluster, placement.Given{}, w.owner())
-				if given == nil {
+				given, problems := made.along(a, v.cluster)
+				if given.object == nil {
 					w.faults[v.name] = texts(problems)
 					continue
 				}
-				p.parts = append(p.parts, part{object: given, adopt: w.template.Adopt})
+				p.parts = append(p.parts, part{rendered: given, adopt: w.template.Adopt})
 			}
-			p.parts = append(p.parts, part{object: object, adopt: w.template.Adopt, main: true})
+			p.parts = append(p.parts, part{rendered: object, adopt: w.template.Adopt, main: true})
 		}
 		if w.faults[v.name] != "" {
 			delete(w.faults, v.name)

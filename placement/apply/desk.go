@@ -36,6 +36,7 @@ type desk struct {
 	// Of run's goroutine.
 	workloads map[types.UID]*workload
 	members   map[string]*running
+	known     map[string]placement.Cluster // members of which it is known where they stand, as of this look
 	followed  *followed
 	work      sync.WaitGroup
 	leads     bool
@@ -152,8 +153,7 @@ func (d *desk) look(ctx context.Context, now time.Time, ticked bool) {
 	if all {
 		d.staff(ctx)
 	}
-	d.read(news)
-	if all || len(news) > 0 {
+	if fresh := d.read(news); all || fresh {
 		d.watch(ctx)
 	}
 	if ticked {
@@ -173,6 +173,7 @@ func (d *desk) look(ctx context.Context, now time.Time, ticked bool) {
 			}
 		}
 	}
+	d.known = d.clusters()
 	for _, uid := range slices.Sorted(maps.Keys(dirty)) {
 		if w := d.workloads[uid]; w != nil {
 			w.due = time.Time{}
@@ -230,8 +231,9 @@ func (d *desk) staff(ctx context.Context) {
 }
 
 // read reads the host's objects that are new or changed, and forgets those that are
-// no more.
-func (d *desk) read(news map[types.UID]*live) {
+// no more. Fresh is false when only what is not in templates changed, as it does
+// whenever a status is written.
+func (d *desk) read(news map[types.UID]*live) (fresh bool) {
 	for uid, l := range news {
 		w := d.workloads[uid]
 		switch {
@@ -240,8 +242,11 @@ func (d *desk) read(news map[types.UID]*live) {
 				w = &workload{faults: map[string]string{}, unlisted: map[string]time.Time{}}
 				d.workloads[uid] = w
 			}
+			before := w.template
 			w.read(l.object)
+			fresh = fresh || w.template != before
 		case w != nil:
+			fresh = true
 			delete(d.workloads, uid)
 			d.a.scribe.forget(uid)
 			d.a.thoughts.forget(uid)
@@ -251,6 +256,7 @@ func (d *desk) read(news map[types.UID]*live) {
 		}
 	}
 	d.a.meter.workloads.Set(float64(len(d.workloads)))
+	return fresh
 }
 
 // read reads a FederatedObject. One that cannot be used leaves the last good template

@@ -41,7 +41,6 @@ func (d *desk) end(w *workload, now time.Time) {
 	}
 	orphan := w.template.Orphan
 	force := w.object.Annotations[LetGoAnnotation] == "true"
-	clusters := d.clusters()
 	var views []view
 	var silent, busy []string
 	for _, name := range d.names() {
@@ -52,7 +51,7 @@ func (d *desk) end(w *workload, now time.Time) {
 		views = append(views, v)
 		i := slices.IndexFunc(w.object.Status.Clusters, func(c v1alpha1.ClusterWorkload) bool { return c.Cluster == name })
 		given := i >= 0 && w.object.Status.Clusters[i].AppliedGeneration > 0
-		c, known := clusters[name]
+		c, known := d.known[name]
 		mayHave := i >= 0 || v.report.left > 0 || !known || w.template.Where.Matches(c)
 		switch {
 		case force && !(v.silent.IsZero() && v.report.listed):

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -18,7 +19,8 @@ import (
 
 // live is an object as a member has it. It is never changed.
 type live struct {
-	object   *unstructured.Unstructured // without managedFields
+	object   *unstructured.Unstructured // without managedFields, and without what is away
+	away     []byte                     // what pack took, as JSON
 	fields   string                     // digest of the fields that are ours; empty: none is
 	replicas bool                       // spec.replicas is among them
 }
@@ -36,6 +38,27 @@ func newLive(o *unstructured.Unstructured) *live {
 	return l
 }
 
+// alike reports whether two states of an object are one to us: nothing differs that is
+// ever looked at, but for what is kept when it is written again. Members say of their
+// objects again and again what is known.
+func alike(a, b *live) bool {
+	x, y := a.object, b.object
+	if x.GetUID() != y.GetUID() || a.fields != b.fields || (x.GetDeletionTimestamp() == nil) != (y.GetDeletionTimestamp() == nil) ||
+		!maps.Equal(x.GetAnnotations(), y.GetAnnotations()) || !maps.Equal(x.GetLabels(), y.GetLabels()) {
+		return false
+	}
+	n, ok := placement.CountOf(x, placement.Scale{})
+	m, ok2 := placement.CountOf(y, placement.Scale{})
+	if n != m || ok != ok2 {
+		return false
+	}
+	refused, since := forbidden(x, n)
+	refused2, since2 := forbidden(y, m)
+	before, _, _ := unstructured.NestedFieldNoCopy(x.Object, "spec", "selector")
+	after, _, _ := unstructured.NestedFieldNoCopy(y.Object, "spec", "selector")
+	return refused == refused2 && since.Equal(since2) && reflect.DeepEqual(before, after)
+}
+
 // stock holds the objects of one kind that are ours in one member. A reflector
 // fills it; objects in it are never changed.
 type stock struct {
@@ -43,6 +66,8 @@ type stock struct {
 	// whole list showed it, which is told even when it showed nothing new. It must
 	// not block.
 	changed func(list []change, whole bool)
+
+	packs bool // objects are packed
 
 	mu      sync.Mutex
 	objects map[types.NamespacedName]*live
@@ -81,6 +106,9 @@ func (s *stock) Update(o any) error {
 // put puts in what a write or a watch brought.
 func (s *stock) put(l *live) {
 	name := nameOf(l.object)
+	if s.packs {
+		l.pack()
+	}
 	s.mu.Lock()
 	if s.objects == nil {
 		s.objects = map[types.NamespacedName]*live{}
@@ -127,7 +155,11 @@ func (s *stock) Replace(list []any, _ string) error {
 		if !ok {
 			return fmt.Errorf("%T came where a list of objects was asked for", o)
 		}
-		fresh[nameOf(u)] = newLive(u)
+		l := newLive(u)
+		if s.packs {
+			l.pack()
+		}
+		fresh[nameOf(u)] = l
 	}
 	var changes []change
 	s.mu.Lock()

@@ -89,9 +89,9 @@ type plan struct {
 
 // part is one object of a plan.
 type part struct {
-	object *unstructured.Unstructured // never changed
-	adopt  bool
-	main   bool // the workload itself, not something that it needs
+	rendered
+	adopt bool
+	main  bool // the workload itself, not something that it needs
 }
 
 // base is what an object was right after we wrote it, or found it right.
@@ -224,7 +224,7 @@ func (m *member) watch(kinds map[schema.GroupKind]schema.GroupVersionKind) {
 		if w := m.kinds[gk]; w != nil {
 			continue
 		}
-		s := &stock{changed: func(list []change, whole bool) { m.changed(gk, list, whole) }}
+		s := &stock{packs: true, changed: func(list []change, whole bool) { m.changed(gk, list, whole) }}
 		w := &watched{kind: newKind(gvk, placement.LabelPlaced+"=true", s), stock: s, end: func() {}}
 		m.kinds[gk] = w
 		m.start(w)

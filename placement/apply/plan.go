@@ -85,8 +85,8 @@ type wish struct {
 	generation int64
 }
 
-// marking is an object as it was marked last, so that it is not marked again whenever
-// somebody looks.
+// marking is an object that several need, as it was marked last, so that it is not
+// marked again whenever somebody looks.
 type marking struct {
 	object  *unstructured.Unstructured
 	needing []types.UID
@@ -94,7 +94,12 @@ type marking struct {
 }
 
 // marked is mark, with a memory; it is called with mu held.
-func (m *member) marked(r ref, o *unstructured.Unstructured, needing []types.UID) *unstructured.Unstructured {
+func (m *member) marked(r ref, from rendered, needing []types.UID) *unstructured.Unstructured {
+	if len(needing) == 1 {
+		delete(m.marks, r)
+		return from.marked
+	}
+	o := from.object
 	if last := m.marks[r]; last.object == o && slices.Equal(last.needing, needing) {
 		return last.marked
 	}
@@ -149,22 +154,22 @@ func (m *member) wish(r ref, l *live) (w wish, decided bool) {
 		}
 	}
 	winner := m.winner(r, l)
-	var object *unstructured.Unstructured
+	var from rendered
 	for _, uid := range slices.Sorted(maps.Keys(m.wanted[r])) {
 		part := m.plans[uid].part(r)
 		if part.main && uid != winner {
 			continue // report tells it
 		}
 		w.adopt = w.adopt || part.adopt
-		if object == nil || part.main {
-			object, w.generation = part.object, m.plans[uid].generation
+		if from.object == nil || part.main {
+			from, w.generation = part.rendered, m.plans[uid].generation
 			w.needing = slices.Insert(w.needing, 0, uid)
 		} else {
 			w.needing = append(w.needing, uid)
 		}
 	}
-	if object != nil {
-		w.object = m.marked(r, object, w.needing)
+	if from.object != nil {
+		w.object = m.marked(r, from, w.needing)
 	} else {
 		delete(m.marks, r)
 	}
@@ -177,6 +182,9 @@ func (m *member) changed(gk schema.GroupKind, list []change, whole bool) {
 	var refs []ref
 	m.mu.Lock()
 	for _, c := range list {
+		if c.before != nil && c.after != nil && alike(c.before, c.after) {
+			continue
+		}
 		r := ref{gk, c.name}
 		if c.before != nil {
 			for _, uid := range neededBy(c.before.object) {

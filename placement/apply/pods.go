@@ -45,6 +45,9 @@ func newPods(changed func(namespace string)) *pods {
 
 // of are the waiting pods that a workload's selector means.
 func (p *pods) of(workload *unstructured.Unstructured) []placement.Pod {
+	if p.none(workload.GetNamespace()) {
+		return nil // as nearly always
+	}
 	selector, ok := selectorOf(workload)
 	if !ok {
 		return nil
@@ -58,6 +61,12 @@ func (p *pods) of(workload *unstructured.Unstructured) []placement.Pod {
 		}
 	}
 	return placement.Unschedulable(list)
+}
+
+func (p *pods) none(namespace string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pods[namespace]) == 0
 }
 
 // selectorOf is how a workload knows its pods; false: it does not say, or has none.
@@ -136,6 +145,7 @@ func (p *pods) Delete(o any) error {
 // Replace fills it anew with a whole list.
 func (p *pods) Replace(list []any, _ string) error {
 	p.mu.Lock()
+	news := p.n > 0 || len(list) > 0
 	p.pods, p.n = map[string]map[string]waitingPod{}, 0
 	for _, o := range list {
 		if u, ok := o.(*unstructured.Unstructured); ok {
@@ -143,7 +153,9 @@ func (p *pods) Replace(list []any, _ string) error {
 		}
 	}
 	p.mu.Unlock()
-	p.changed("")
+	if news {
+		p.changed("")
+	}
 	return nil
 }
 

@@ -62,6 +62,8 @@ func (v view) row(w *workload, ord order, counts bool, now time.Time) (v1alpha1.
 		if !ord.give && o.message != "" {
 			say(v1alpha1.WorkloadLeaving, o.reason, o.message)
 		}
+	case ord.give && o.state == "" && v.report.live != nil && was.State == applied:
+		say(was.State, was.Reason, was.Message) // as it was, until somebody has looked
 	case ord.give && o.state == "":
 		say(v1alpha1.WorkloadWaiting, "Pending", "it is still to be written")
 	case ord.give && o.state == applied:

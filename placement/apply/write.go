@@ -197,7 +197,7 @@ func (m *member) right(r ref, l *live, w wish) bool {
 	if b := m.base(r); b.applied == want {
 		return b.fields == l.fields
 	}
-	if l.fields == "" || len(placement.Differs(placement.Retain(w.object, l.object), l.object)) > 0 {
+	if l.fields == "" || len(placement.Differs(placement.Retain(w.object, l.object), l.whole())) > 0 {
 		return false
 	}
 	m.mu.Lock()
