@@ -21,7 +21,7 @@ const (
 // divisions prints what a large division costs, beside sorting as many numbers as there
 // are clusters, which it cannot do without.
 func divisions(out io.Writer) error {
-	chance := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same in every run
+	chance := rand.New(rand.NewPCG(1, 2)) // the same in every run
 	numbers := make([]uint64, seatCount)
 	for i := range numbers {
 		numbers[i] = chance.Uint64()

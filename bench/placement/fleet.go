@@ -165,7 +165,7 @@ func (f *stubs) edit(i, variant int) error {
 		return fmt.Errorf("there is no workload %d", i)
 	}
 	o := have.object()
-	after := object(maps.Clone(o))
+	after := maps.Clone(o)
 	after["spec"] = federated(i, variant)["spec"]
 	n, _ := o.meta()["generation"].(float64)
 	after.meta()["generation"] = n + 1

@@ -156,7 +156,8 @@ func (b *bench) changes() error {
 	if err := b.mark("change"); err != nil {
 		return err
 	}
-	for at, kind := range map[int]string{0: "Deployment", isMap: "ConfigMap"} {
+	for _, at := range []int{0, isMap} {
+		kind := template(at, 0)["kind"]
 		var all []span
 		var late []time.Duration
 		foreign, writes := 0, 0
