@@ -71,7 +71,7 @@ func newDesk(a *Applier) *desk {
 }
 
 // hear takes notice of the host's objects.
-func (d *desk) hear(list []change, whole bool) {
+func (d *desk) hear(list []change, first bool) {
 	d.mu.Lock()
 	for _, c := range list {
 		if c.before != nil {
@@ -81,7 +81,7 @@ func (d *desk) hear(list []change, whole bool) {
 			d.news[c.after.object.GetUID()], d.dirty[c.after.object.GetUID()] = c.after, true
 		}
 	}
-	d.all = d.all || whole
+	d.all = d.all || first
 	d.mu.Unlock()
 	d.poke()
 }

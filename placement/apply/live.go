@@ -62,10 +62,10 @@ func alike(a, b *live) bool {
 // stock holds the objects of one kind that are ours in one member. A reflector
 // fills it; objects in it are never changed.
 type stock struct {
-	// changed hears of objects that came, went or became others, and whether a
-	// whole list showed it, which is told even when it showed nothing new. It must
-	// not block.
-	changed func(list []change, whole bool)
+	// changed hears of objects that came, went or became others, and of the first
+	// whole list, which is told even when it showed nothing: a later one that shows
+	// nothing new is no news. It must not block.
+	changed func(list []change, first bool)
 
 	packs bool // objects are packed
 
@@ -176,9 +176,12 @@ func (s *stock) Replace(list []any, _ string) error {
 			changes = append(changes, change{name: name, before: before})
 		}
 	}
+	first := !s.listed
 	s.objects, s.listed = fresh, true
 	s.mu.Unlock()
-	s.changed(changes, true)
+	if first || len(changes) > 0 {
+		s.changed(changes, first)
+	}
 	return nil
 }
 

@@ -224,7 +224,7 @@ func (m *member) watch(kinds map[schema.GroupKind]schema.GroupVersionKind) {
 		if w := m.kinds[gk]; w != nil {
 			continue
 		}
-		s := &stock{packs: true, changed: func(list []change, whole bool) { m.changed(gk, list, whole) }}
+		s := &stock{packs: true, changed: func(list []change, first bool) { m.changed(gk, list, first) }}
 		w := &watched{kind: newKind(gvk, placement.LabelPlaced+"=true", s), stock: s, end: func() {}}
 		m.kinds[gk] = w
 		m.start(w)

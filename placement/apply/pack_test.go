@@ -85,3 +85,18 @@ func TestOnlyNewsIsNews(t *testing.T) {
 		})
 	}
 }
+
+func TestALaterListThatShowsNothingNewIsNoNews(t *testing.T) {
+	const text = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"n","name":"a","uid":"u","resourceVersion":"7"},"data":{"k":"v"}}`
+	var told []int
+	var firsts []bool
+	s := &stock{packs: true, changed: func(list []change, first bool) { told, firsts = append(told, len(list)), append(firsts, first) }}
+	for _, list := range [][]any{{}, {}, {read(t, text)}, {read(t, text)}, {}} {
+		if err := s.Replace(list, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !reflect.DeepEqual(told, []int{0, 1, 1}) || !reflect.DeepEqual(firsts, []bool{true, false, false}) {
+		t.Errorf("told of %v changes, first %v; want the first list, then what came, then what went", told, firsts)
+	}
+}

@@ -177,7 +177,7 @@ func (m *member) wish(r ref, l *live) (w wish, decided bool) {
 }
 
 // changed hears of what a watch or a write brought.
-func (m *member) changed(gk schema.GroupKind, list []change, whole bool) {
+func (m *member) changed(gk schema.GroupKind, list []change, first bool) {
 	touched := map[types.UID]bool{}
 	var refs []ref
 	m.mu.Lock()
@@ -208,7 +208,7 @@ func (m *member) changed(gk schema.GroupKind, list []change, whole bool) {
 		}
 		refs = append(refs, r)
 	}
-	if whole { // what is not there can now be known not to be there
+	if first { // what is not there can now be known not to be there
 		for r := range m.wanted {
 			if r.GroupKind == gk {
 				refs = append(refs, r)
@@ -216,7 +216,7 @@ func (m *member) changed(gk schema.GroupKind, list []change, whole bool) {
 		}
 	}
 	m.mu.Unlock()
-	if whole {
+	if first {
 		m.touchAll() // those too of which it has nothing yet, since nobody could say
 	}
 	for _, r := range refs {
