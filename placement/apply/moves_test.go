@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -190,11 +191,21 @@ func TestRoom(t *testing.T) {
 		eu.patch(t, "/api/v1/nodes/eu-node", `{"spec":{"unschedulable":true}}`)
 		host.federate(t, "shop", shop, "")
 		eu.want(t, "3", shopPath, "spec", "replicas")
-		// They have waited for a while.
+		// Once the scheduler has said so, they have waited for a while.
+		said := func(p corev1.Pod) bool {
+			return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+				return c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable
+			})
+		}
 		eventually(t, func() error {
 			pods, err := eu.admin.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(pods.Items) != 3 {
 				return fmt.Errorf("%d pods, %w", len(pods.Items), err)
+			}
+			for _, p := range pods.Items {
+				if !said(p) {
+					return fmt.Errorf("the scheduler has not said of %s that no node takes it", p.Name)
+				}
 			}
 			for _, p := range pods.Items {
 				at := metav1.NewTime(time.Now().Add(-2 * time.Minute))
