@@ -44,6 +44,14 @@ func typed(t *testing.T, in string, args ...string) (out, said string, err error
 	return stdout.String(), stderr.String(), err
 }
 
+// A bound for one cluster closes no other one.
+func TestBoundsOfOneClusterLeaveOthersOpen(t *testing.T) {
+	out, said, err := typed(t, someYAML, "federate", "-f", "-", "--max", "us-1=10")
+	if err != nil || !strings.Contains(out, "- cluster: '*'\n      weight: 1\n    - cluster: us-1\n      max: 10\n") {
+		t.Errorf("%v, %s\n%s", err, said, out)
+	}
+}
+
 func TestFederate(t *testing.T) {
 	out, said, err := typed(t, someYAML, "federate", "-f", "-", "--where", "regions=us,eu", "--where", "tier=gold,cloud in (gcp,aws)", "--replicas", "1000",
 		"--weight", "eu-1=3", "--weight", "*=1", "--min", "eu-1=2", "--max", "us-1=10", "--follow", "--orphan", "--grace", "2m")
@@ -196,7 +204,7 @@ func TestFederateNamesTheRemedy(t *testing.T) {
 		"printed and sent":      {web, []string{"--apply", "-o", "yaml"}, "leave one of the two out"},
 		"too large":             {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: " + strings.Repeat("x", 1_400_000) + "}", nil, "divide it into several objects"},
 		"nothing left":          {"apiVersion: v1\nkind: Event\nmetadata: {name: a}", nil, "nothing is left"},
-		"nobody gets a replica": {web, []string{"--mode", "divide", "--weight", "eu-1=0"}, "nobody"},
+		"nobody gets a replica": {web, []string{"--mode", "divide", "--weight", "*=0"}, "nobody"},
 		"items":                 {"apiVersion: v1\nkind: List\nitems: [a]", nil, "items[0] is no object"},
 	} {
 		t.Run(name, func(t *testing.T) {

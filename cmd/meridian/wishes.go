@@ -29,7 +29,7 @@ func (w *wishes) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringArrayVar(&w.where, "where", nil, "clusters=NAME,…, regions=NAME,… or a selector over the Clusters' labels; may be repeated, then all must hold; default: every cluster")
 	f.StringVar(&w.mode, "mode", "", "divide (by weight), free (by room) or duplicate; default: what fits the kind")
-	f.StringArrayVar(&w.weights, "weight", nil, "NAME=N: a cluster's weight, \"*\" for those not named; may be repeated; default: 1")
+	f.StringArrayVar(&w.weights, "weight", nil, "NAME=N: a cluster's weight, \"*\" for those not named; may be repeated; default: 1; *=0 leaves those out")
 	f.StringArrayVar(&w.minima, "min", nil, "NAME=N: replicas that a cluster gets first; may be repeated")
 	f.StringArrayVar(&w.maxima, "max", nil, "NAME=N: replicas that a cluster never exceeds; may be repeated")
 	f.BoolVar(&w.rebalance, "rebalance", false, "let replicas that run move to where the weights want them")
@@ -154,6 +154,12 @@ func (w *wishes) limits() ([]v1alpha1.Limit, error) {
 			}
 			*at = &n
 		}
+	}
+	if len(by) > 0 && by[placement.Everywhere] == nil {
+		// Who bounds one cluster does not mean to close all others, which limits
+		// without "*" would do.
+		one := int64(1)
+		by[placement.Everywhere] = &v1alpha1.Limit{Cluster: placement.Everywhere, Weight: &one}
 	}
 	var list []v1alpha1.Limit
 	for _, name := range slices.Sorted(maps.Keys(by)) {
