@@ -73,6 +73,11 @@ func carry(o options, in io.Reader, out io.Writer) error {
 			return usage()
 		case "profile":
 			return reply{}, profile(o, c.Name)
+		case "news": // of the world, for which every workload is thought about
+			anew := *snapshot
+			world := *snapshot.World
+			anew.World = &world
+			a.Update(steer.New(&anew))
 		}
 		return reply{}, nil
 	})

@@ -88,6 +88,7 @@ type bench struct {
 	servers *process
 	applier *process
 	bare    time.Duration // CPU of one write by a bare client
+	variant int           // of the last change
 	missed  error
 }
 

@@ -35,6 +35,7 @@ type desk struct {
 
 	// Of run's goroutine.
 	workloads map[types.UID]*workload
+	backlog   backlog
 	members   map[string]*running
 	known     map[string]placement.Cluster // members of which it is known where they stand, as of this look
 	followed  *followed
@@ -141,7 +142,13 @@ func (d *desk) run(ctx context.Context) error {
 	}
 }
 
-// look thinks about everything that is dirty or due.
+// lookAtMost is how many workloads are thought about before there is another look at
+// what is new, so that somebody's change does not wait for thousands of others. One
+// takes about a millisecond.
+const lookAtMost = 32
+
+// look takes notice of what is new, and thinks about some of what is dirty or due. When
+// more is left it has itself called again.
 func (d *desk) look(ctx context.Context, now time.Time, ticked bool) {
 	d.mu.Lock()
 	dirty, news, all, turn := d.dirty, d.news, d.all, d.turn
@@ -160,6 +167,7 @@ func (d *desk) look(ctx context.Context, now time.Time, ticked bool) {
 		d.measure(now)
 	}
 	if !d.leads || !d.stock.ready() {
+		d.backlog.clear()
 		return // what is dirty is thought about when a term begins, or the first list comes
 	}
 	if all {
@@ -173,12 +181,18 @@ func (d *desk) look(ctx context.Context, now time.Time, ticked bool) {
 			}
 		}
 	}
+	d.backlog.add(true, slices.Collect(maps.Keys(news)))
+	d.backlog.add(false, slices.Collect(maps.Keys(dirty)))
 	d.known = d.clusters()
-	for _, uid := range slices.Sorted(maps.Keys(dirty)) {
-		if w := d.workloads[uid]; w != nil {
+	for range lookAtMost {
+		uid, ok := d.backlog.next()
+		if w := d.workloads[uid]; ok && w != nil {
 			w.due = time.Time{}
 			d.think(w, now)
 		}
+	}
+	if !d.backlog.empty() {
+		d.poke()
 	}
 }
 

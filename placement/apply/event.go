@@ -2,19 +2,35 @@ package apply
 
 import (
 	"context"
+	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"time"
-
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
 
-// report makes an Event of every condition that became another one.
+// Events are for people who look on, and conditions say the same for good. So that the
+// many of a first pass, or of a cluster that falls silent, do not keep a status waiting
+// at the host's API server, no more than these are sent in a second.
+const (
+	eventsASecond = 5
+	eventsAtOnce  = 100
+)
+
+// budgets are what is left for Events, by their type: good news takes nothing from bad.
+type budgets map[string]*rate.Limiter
+
+func newBudgets() budgets {
+	return budgets{corev1.EventTypeNormal: rate.NewLimiter(eventsASecond, eventsAtOnce), corev1.EventTypeWarning: rate.NewLimiter(eventsASecond, eventsAtOnce)}
+}
+
+// report makes an Event of every condition that became another one, as long as the
+// budget lasts.
 func (s *scribe) report(ctx context.Context, o *v1alpha1.FederatedObject, status *v1alpha1.WorkloadStatus, now time.Time) {
 	for _, c := range status.Conditions {
 		before := meta.FindStatusCondition(o.Status.Conditions, c.Type)
@@ -24,6 +40,9 @@ func (s *scribe) report(ctx context.Context, o *v1alpha1.FederatedObject, status
 		kind := corev1.EventTypeNormal
 		if !good(c) && c.Type != v1alpha1.ConditionReady {
 			kind = corev1.EventTypeWarning
+		}
+		if !s.budgets[kind].AllowN(now, 1) {
+			continue
 		}
 		at := metav1.NewTime(now)
 		e, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&corev1.Event{

@@ -31,10 +31,12 @@ type scribe struct {
 
 	mu      sync.Mutex
 	pending map[types.UID]*letter
+	backlog backlog // of pending
 	wake    chan struct{}
 
 	// Of run's goroutine.
-	sent map[types.UID]sending
+	sent    map[types.UID]sending
+	budgets budgets
 }
 
 // letter is what is to be written to an object.
@@ -55,7 +57,7 @@ type sending struct {
 
 func newScribe(a *Applier) *scribe {
 	return &scribe{client: a.conn.client, term: a.term, pace: a.cfg.Pace, instance: a.cfg.Instance, log: a.log,
-		pending: map[types.UID]*letter{}, wake: make(chan struct{}, 1), sent: map[types.UID]sending{}}
+		pending: map[types.UID]*letter{}, wake: make(chan struct{}, 1), sent: map[types.UID]sending{}, budgets: newBudgets()}
 }
 
 // write has a status written, if it differs; what is urgent does not wait for its
@@ -79,6 +81,7 @@ func (s *scribe) put(l *letter) {
 		l.status = before.status
 	}
 	s.pending[l.object.UID] = l
+	s.backlog.add(l.urgent || l.settle, []types.UID{l.object.UID})
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
@@ -98,12 +101,13 @@ func (s *scribe) resign() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending = map[types.UID]*letter{}
+	s.backlog.clear()
 }
 
 // run writes until ctx ends.
 func (s *scribe) run(ctx context.Context) error {
 	for {
-		wait := time.NewTimer(s.writeDue(ctx, time.Now()))
+		wait := time.NewTimer(s.writeDue(ctx))
 		select {
 		case <-ctx.Done():
 			wait.Stop()
@@ -115,34 +119,45 @@ func (s *scribe) run(ctx context.Context) error {
 	}
 }
 
-// writeDue writes what is due, and says when the next is.
-func (s *scribe) writeDue(ctx context.Context, now time.Time) time.Duration {
+// writeDue writes what is due, what is urgent before all else, and says when the next
+// is.
+func (s *scribe) writeDue(ctx context.Context) time.Duration {
 	next := time.Minute
 	s.mu.Lock()
-	uids := slices.Sorted(maps.Keys(s.pending))
+	s.backlog.add(false, slices.Collect(maps.Keys(s.pending)))
 	s.mu.Unlock()
-	for _, uid := range uids {
-		term := s.term.writing()
-		if term == nil || ctx.Err() != nil {
+	for ctx.Err() == nil {
+		term, now := s.term.writing(), time.Now()
+		if term == nil {
+			break
+		}
+		l, wait, more := s.take(now)
+		switch {
+		case !more:
+			s.clean(now)
 			return next
-		}
-		s.mu.Lock()
-		l := s.pending[uid]
-		if l == nil {
-			s.mu.Unlock()
-			continue
-		}
-		if wait := s.sent[uid].at.Add(s.pace.Status).Sub(now); wait > 0 && !l.settle && !l.urgent {
+		case l != nil:
+			s.send(ctx, term, l, now)
+		case wait > 0:
 			next = min(next, wait)
-			s.mu.Unlock()
-			continue
 		}
-		delete(s.pending, uid)
-		s.mu.Unlock()
-		s.send(ctx, term, l, now)
 	}
-	s.clean(now)
 	return next
+}
+
+// take takes the next letter; nil: that one is no more, or has to wait.
+func (s *scribe) take(now time.Time) (l *letter, wait time.Duration, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	uid, ok := s.backlog.next()
+	if l = s.pending[uid]; l == nil {
+		return nil, 0, ok
+	}
+	if wait = s.sent[uid].at.Add(s.pace.Status).Sub(now); wait > 0 && !l.settle && !l.urgent {
+		return nil, wait, true
+	}
+	delete(s.pending, uid)
+	return l, 0, true
 }
 
 // clean forgets what was sent long ago.
