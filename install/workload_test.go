@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -153,10 +155,55 @@ func TestWorkloadsAtTheAPIServer(t *testing.T) {
 			t.Errorf("%s\nis answered by %v, want %q", c.doc, err, c.refused)
 		}
 	}
+	t.Run("removal", func(t *testing.T) { removed(t, host) })
 	t.Run("columns", func(t *testing.T) { columns(t, host) })
 	t.Run("defaults", func(t *testing.T) { defaults(t, host) })
 	t.Run("kubectl", func(t *testing.T) { explained(t, asked) })
 	t.Run("the largest", func(t *testing.T) { largest(t, host) })
+}
+
+// removed deletes a workload that a cluster still has.
+func removed(t *testing.T, host *Reach) {
+	client := host.dynamic.Resource(v1alpha1.SchemeGroupVersion.WithResource("federatedobjects")).Namespace("default")
+	if err := Remove(t.Context(), host, written(t, host), Removal{}, Progress{}); err != nil {
+		t.Fatal(err)
+	}
+	written(t, host)
+	patch := func(body string, sub ...string) *unstructured.Unstructured {
+		o, err := client.Patch(t.Context(), "deployment-web", types.MergePatchType, []byte(body), metav1.PatchOptions{}, sub...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	o := patch(`{"metadata":{"finalizers":["example.com/held"]}}`)
+	if err := Remove(t.Context(), host, o, Removal{}, Progress{}); err == nil || !strings.Contains(err.Error(), "no daemon has said yet what it waits for") {
+		t.Errorf("it ends with %v", err)
+	}
+	patch(`{"status":{"conditions":[{"type":"Placed","status":"False","reason":"Deleting","message":"eu-1 cannot be asked","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`, "status")
+	err := Remove(t.Context(), host, o, Removal{Orphan: true, Force: true}, Progress{})
+	if err == nil || !strings.Contains(err.Error(), "eu-1 cannot be asked; it goes by itself when that is over, or with --force") {
+		t.Errorf("it ends with %v", err)
+	}
+	o, err = client.Get(t.Context(), o.GetName(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if deletion, _, _ := unstructured.NestedString(o.Object, "spec", "deletion"); deletion != "Orphan" || o.GetAnnotations()[v1alpha1.LetGoAnnotation] != "true" {
+		t.Errorf("its deletion is %q, its annotations are %v", deletion, o.GetAnnotations())
+	}
+	let := make(chan error, 1)
+	go func() { // while it is waited for
+		_, err := client.Patch(t.Context(), o.GetName(), types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		let <- err
+	}()
+	var said bytes.Buffer
+	if err := Remove(t.Context(), host, o, Removal{Wait: time.Minute}, Progress{W: &said}); err != nil || !strings.Contains(said.String(), "FederatedObject default/deployment-web deleted") {
+		t.Errorf("it ends with %v, and says %q", err, &said)
+	}
+	if err := <-let; err != nil {
+		t.Error(err)
+	}
 }
 
 // explained is what kubectl tells a person.

@@ -41,6 +41,14 @@ const (
 	DeletionOrphan Deletion = "Orphan"
 )
 
+// LetGoAnnotation is "true" on a FederatedObject that is being deleted and does not
+// wait for clusters that do not answer. They keep what they have. Written on a plain
+// object of a dedicated API it means that object's.
+const LetGoAnnotation = "meridian.dev/let-go"
+
+// ReasonDeleting is why a workload that is being deleted is not placed any more.
+const ReasonDeleting = "Deleting"
+
 // Where says which clusters are meant; all that it says must hold.
 type Where struct {
 	// Clusters by name. Default: any.

@@ -267,4 +267,8 @@ func federatesThereAndBack(t *testing.T, run func(want string, args ...string) s
 	run("namespaces \"nowhere\" not found", "federate", "-f", file, "--apply", "--context", "eu", "-n", "nowhere")
 	run("has no FederatedObject deployment-api in namespace default", "unfederate", "deployment-api", "--context", "eu")
 	run("FederatedObject default/deployment-web", "check", "--context", "eu")
+	run("add --delete", "unfederate", "deployment-web", "--orphan", "--context", "eu")
+	run("give one of the two", "unfederate", "-f", file, "--delete", "--context", "eu")
+	run("FederatedObject default/deployment-web deleted", "unfederate", "deployment-web", "--delete", "--context", "eu")
+	run("has no FederatedObject deployment-web in namespace default", "unfederate", "deployment-web", "--delete", "--context", "eu")
 }

@@ -9,14 +9,9 @@ import (
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
 
-const (
-	// finalizer keeps a FederatedObject until its clusters have let go of what they
-	// have for it. It is there before anything is written to them.
-	finalizer = "meridian.dev/placement"
-	// LetGoAnnotation is "true" on a FederatedObject that is being deleted and does not
-	// wait for clusters that do not answer. They keep what they have.
-	LetGoAnnotation = "meridian.dev/let-go"
-)
+// finalizer keeps a FederatedObject until its clusters have let go of what they
+// have for it. It is there before anything is written to them.
+const finalizer = "meridian.dev/placement"
 
 // guarded reports whether a workload has our finalizer.
 func (w *workload) guarded() bool { return slices.Contains(w.object.Finalizers, finalizer) }
@@ -40,7 +35,7 @@ func (d *desk) end(w *workload, now time.Time) {
 		return
 	}
 	orphan := w.template.Orphan
-	force := w.object.Annotations[LetGoAnnotation] == "true"
+	force := w.object.Annotations[v1alpha1.LetGoAnnotation] == "true"
 	var views []view
 	var silent, busy []string
 	for _, name := range d.names() {
@@ -73,11 +68,11 @@ func (d *desk) end(w *workload, now time.Time) {
 		text += "; what is left in " + strings.Join(busy, ", ") + " goes"
 	}
 	if len(silent) > 0 {
-		text += fmt.Sprintf("; %s cannot be asked, and may have some of it: it goes there when it can, or write the annotation %s: \"true\" to let go of what it has", strings.Join(silent, ", "), LetGoAnnotation)
+		text += fmt.Sprintf("; %s cannot be asked, and may have some of it: it goes there when it can, or write the annotation %s: \"true\" to let go of what it has", strings.Join(silent, ", "), v1alpha1.LetGoAnnotation)
 	}
 	for i := range s.Conditions {
 		if c := &s.Conditions[i]; c.Type == v1alpha1.ConditionPlaced {
-			c.Status, c.Reason, c.Message = "False", "Deleting", cut(text, 2000)
+			c.Status, c.Reason, c.Message = "False", v1alpha1.ReasonDeleting, cut(text, 2000)
 		}
 	}
 	d.a.scribe.write(w.object, s, false)

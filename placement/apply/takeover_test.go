@@ -62,9 +62,9 @@ func TestLetGo(t *testing.T) {
 	for i := range 2 {
 		host.wantStatus(t, fmt.Sprintf("c%d", i), row("eu", v1alpha1.WorkloadUnreachable, ""))
 		host.delete(t, federated+fmt.Sprintf("/c%d", i))
-		host.wantStatus(t, fmt.Sprintf("c%d", i), condition(v1alpha1.ConditionPlaced, "False", LetGoAnnotation))
+		host.wantStatus(t, fmt.Sprintf("c%d", i), condition(v1alpha1.ConditionPlaced, "False", v1alpha1.LetGoAnnotation))
 	}
-	host.patch(t, federated+"/c0", `{"metadata":{"annotations":{"`+LetGoAnnotation+`":"true"}}}`)
+	host.patch(t, federated+"/c0", `{"metadata":{"annotations":{"`+v1alpha1.LetGoAnnotation+`":"true"}}}`)
 	host.wantNone(t, federated+"/c0")
 	if o, err := host.object("c1"); err != nil || o.DeletionTimestamp == nil {
 		t.Fatal(o, err)

@@ -154,8 +154,8 @@ func (f *Federator) end(ctx context.Context, s *shelf, o, made *unstructured.Uns
 	if deletion, _, _ := unstructured.NestedString(made.Object, "spec", "deletion"); orphan && made.GetDeletionTimestamp() == nil && deletion != string(v1alpha1.DeletionOrphan) {
 		return f.patch(ctx, f.federated, made, map[string]any{"spec": map[string]any{"deletion": v1alpha1.DeletionOrphan}})
 	}
-	if o.GetAnnotations()[letGoAnnotation] == "true" && made.GetAnnotations()[letGoAnnotation] != "true" {
-		return f.patch(ctx, f.federated, made, map[string]any{"metadata": map[string]any{"annotations": map[string]any{letGoAnnotation: "true"}}})
+	if o.GetAnnotations()[v1alpha1.LetGoAnnotation] == "true" && made.GetAnnotations()[v1alpha1.LetGoAnnotation] != "true" {
+		return f.patch(ctx, f.federated, made, map[string]any{"metadata": map[string]any{"annotations": map[string]any{v1alpha1.LetGoAnnotation: "true"}}})
 	}
 	f.tell(ctx, o, made)
 	if made.GetDeletionTimestamp() != nil {

@@ -53,15 +53,11 @@ func templateOf(o *unstructured.Unstructured) *unstructured.Unstructured {
 		labels[k8s.FederateLabel] = "true"
 	}
 	delete(annotations, "deprecated.daemonset.template.generation") // each API server counts for itself
-	delete(annotations, letGoAnnotation)
+	delete(annotations, v1alpha1.LetGoAnnotation)
 	t.SetLabels(labels)
 	t.SetAnnotations(annotations)
 	return t
 }
-
-// letGoAnnotation, "true" on an object that is being deleted, has clusters that do not
-// answer not waited for. It is handed on to its FederatedObject, where it means that.
-const letGoAnnotation = "meridian.dev/let-go"
 
 // sourceOf says of which object a FederatedObject was made; false: somebody wrote it.
 func sourceOf(o *unstructured.Unstructured) (key, bool) {
