@@ -56,6 +56,10 @@ func Uninstall(ctx context.Context, r *Reach, o Removing, dryRun bool, p Progres
 	if len(lacking) > 0 {
 		return nil, fmt.Errorf("in %s you may not %s, so nothing was deleted; use a context of an administrator, or let one grant it", r.Name, inWords(lacking))
 	}
+	ingresses, err := r.addressed(ctx) // while it is known which classes are ours
+	if err != nil {
+		return nil, err
+	}
 	p.Say("%s:", r.Name)
 	for _, x := range objects {
 		stop := p.during("deleting %s", name(x))
@@ -68,6 +72,7 @@ func Uninstall(ctx context.Context, r *Reach, o Removing, dryRun bool, p Progres
 			return nil, fmt.Errorf("%w; what came before it is gone, and running \"meridian uninstall --context %s\" again goes on from there", err, r.Name)
 		}
 	}
+	r.withdraw(ctx, ingresses, p)
 	return parts, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -75,6 +76,22 @@ func TestInitWhileTheNamespaceEnds(t *testing.T) {
 	_, _, err := Init(ctx, eu, Settings{}, false, Progress{})
 	if err == nil || !strings.Contains(err.Error(), "its namespace is being deleted") || strings.Contains(err.Error(), "you may not") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// addressed makes an Ingress that tells an address.
+func addressed(t *testing.T, r *Reach, class string) {
+	t.Helper()
+	on := r.kube.NetworkingV1().Ingresses("default")
+	i := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Name: class}, Spec: networkingv1.IngressSpec{IngressClassName: &class,
+		DefaultBackend: &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "shop", Port: networkingv1.ServiceBackendPort{Number: 80}}}}}
+	made, err := on.Create(t.Context(), i, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.1"}}
+	if _, err := on.UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -185,8 +202,17 @@ func TestUninstall(t *testing.T) {
 		if err := errors.Join(e1, e2); err != nil {
 			t.Fatal(err)
 		}
+		for class := range map[string]bool{"meridian": true, "other": true} {
+			addressed(t, eu, class)
+		}
 		if out := uninstall(eu, Removing{}); !strings.Contains(out, "ConfigMap meridian-system/mine") || !strings.Contains(out, "the CRDs stay") {
 			t.Errorf("%s", out)
+		}
+		for class, want := range map[string]int{"meridian": 0, "other": 1} {
+			i, err := eu.kube.NetworkingV1().Ingresses("default").Get(ctx, class, metav1.GetOptions{})
+			if err != nil || len(i.Status.LoadBalancer.Ingress) != want {
+				t.Errorf("the Ingress of class %s tells %d addresses, want %d (%v)", class, len(i.Status.LoadBalancer.Ingress), want, err)
+			}
 		}
 		for _, n := range left(t, eu) {
 			if !strings.HasPrefix(n, "CustomResourceDefinition") {

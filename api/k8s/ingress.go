@@ -16,6 +16,8 @@ import (
 const (
 	// IngressClass is the class of Ingresses that are ours.
 	IngressClass = "meridian"
+	// IngressController is the spec.controller of an IngressClass that is ours.
+	IngressController = "meridian.dev/ingress"
 	// IngressClassAnnotation is how a class was written before there was a field.
 	IngressClassAnnotation = "kubernetes.io/ingress.class"
 )
@@ -34,6 +36,19 @@ func Class(ing *networkingv1.Ingress) string {
 		return *c
 	}
 	return ing.Annotations[IngressClassAnnotation]
+}
+
+// Classes are the classes, by name, of Ingresses that are ours. The empty name is
+// among them when Ingresses that name no class are of one of these by default.
+func Classes(all []*networkingv1.IngressClass) map[string]bool {
+	ours := map[string]bool{IngressClass: true}
+	for _, c := range all {
+		if c.Spec.Controller == IngressController {
+			ours[c.Name] = true
+			ours[""] = ours[""] || c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true"
+		}
+	}
+	return ours
 }
 
 // Routes makes the routes of an Ingress, sorted by host and most specific match;

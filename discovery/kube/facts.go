@@ -212,9 +212,6 @@ func tokenOfKubeconfig(kubeconfig []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// IngressController is the spec.controller of an IngressClass that is ours.
-const IngressController = "meridian.dev/ingress"
-
 func (i *Installation) ingresses(f *facts) {
 	for _, ing := range i.ingressesOfOurs() {
 		set, problems := k8s.Routes(ing, originOf(v1alpha1.HostCluster, "Ingress", ing))
@@ -222,16 +219,9 @@ func (i *Installation) ingresses(f *facts) {
 	}
 }
 
-// ingressesOfOurs are those of a class of ours, sorted by name. Those without a
-// class are ours when a class of ours is the cluster's default.
+// ingressesOfOurs are those of a class of ours, sorted by name.
 func (i *Installation) ingressesOfOurs() []*networkingv1.Ingress {
-	ours := map[string]bool{k8s.IngressClass: true}
-	for _, c := range i.shelves.ingressClasses.all() {
-		if c.Spec.Controller == IngressController {
-			ours[c.Name] = true
-			ours[""] = ours[""] || c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true"
-		}
-	}
+	ours := k8s.Classes(i.shelves.ingressClasses.all())
 	return slices.DeleteFunc(i.shelves.ingresses.all(), func(ing *networkingv1.Ingress) bool { return !ours[k8s.Class(ing)] })
 }
 
