@@ -112,7 +112,11 @@ func (d *desk) see(w *workload, now time.Time) (views []view, settled bool) {
 				since = now
 				w.unlisted[name] = since
 			}
-			settled = settled && now.Sub(since) >= moment
+			patience := moment
+			if v.report.unread == "" {
+				patience = listWithin // it may still be saying: lists of many objects take a while
+			}
+			settled = settled && now.Sub(since) >= patience
 			v.silent, v.why = since, cmp.Or(v.report.unread, "it has not shown yet what it has")
 			v.unread = true
 		}
