@@ -26,6 +26,10 @@ type Template struct {
 	Adopt  bool // an object of its name that a cluster has already is taken over, and no conflict
 	Orphan bool // the clusters keep their objects when the workload is deleted
 
+	// Account is the ServiceAccount of the object's namespace on behalf of which it is
+	// carried out, by its name alone; empty: nobody in particular.
+	Account string
+
 	Origin fleet.Origin
 }
 

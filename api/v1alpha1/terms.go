@@ -28,6 +28,15 @@ type Terms struct {
 	// +optional
 	// +kubebuilder:default=Delete
 	Deletion Deletion `json:"deletion,omitempty"`
+	// ServiceAccountName is the ServiceAccount of this object's namespace on behalf of
+	// which it is carried out: the host cluster is asked whether this account may write
+	// the object in this namespace, and each cluster is written to in its name. Who
+	// writes it here needs the verb impersonate on it. Default: what "meridian init
+	// --workloads-as" says, else the rights that the clusters gave to their host.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 }
 
 // Deletion is what becomes of clusters' objects.

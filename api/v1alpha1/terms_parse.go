@@ -1,12 +1,14 @@
 package v1alpha1
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/meridian-lb/meridian/api/field"
 	"github.com/meridian-lb/meridian/placement"
@@ -21,6 +23,11 @@ const (
 
 // parse makes a workload without an object. Its mode is empty when none is given.
 func (t *Terms) parse(f *field.Faults, path string) placement.Template {
+	if t.ServiceAccountName != "" {
+		if err := AccountName(t.ServiceAccountName); err != nil {
+			f.Add(path+".serviceAccountName", "%v", err)
+		}
+	}
 	return placement.Template{
 		Where:     t.Where.parse(f, path+".where"),
 		Spread:    t.Spread.parse(f, path+".spread"),
@@ -28,7 +35,17 @@ func (t *Terms) parse(f *field.Faults, path string) placement.Template {
 		Follow:    t.Follow,
 		Adopt:     t.Adopt,
 		Orphan:    choice(f, path+".deletion", t.Deletion, DeletionDelete, DeletionOrphan) == DeletionOrphan,
+		Account:   t.ServiceAccountName,
 	}
+}
+
+// AccountName checks the name of a ServiceAccount. One that passes names nobody in
+// another namespace, however it is put together with one.
+func AccountName(name string) error {
+	if len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return fmt.Errorf("%s is no name of a ServiceAccount; write one of this namespace by its name alone: up to %d lower-case letters, digits, '-' and '.'", field.Quote(name), validation.DNS1123SubdomainMaxLength)
+	}
+	return nil
 }
 
 func (w *Where) parse(f *field.Faults, path string) placement.Where {

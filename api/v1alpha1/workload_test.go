@@ -39,6 +39,7 @@ overrides:
 follow: true
 adopt: true
 deletion: Orphan
+serviceAccountName: web.deployer
 `)
 	got, problems := o.Parse(me)
 	checkSaid(t, problems)
@@ -62,7 +63,7 @@ deletion: Orphan
 				Labels: map[string]string{"tier": "gold"}},
 			{Patch: []byte(`[{"op":"add","path":"/spec/a","value":{"b":[null],"z":1}},{"op":"replace","path":"/spec/b","value":null},{"op":"remove","path":"/spec/c~1d"},{"op":"copy","path":"/spec/f","from":"/spec/e"}]`)},
 		},
-		Follow: true, Adopt: true, Orphan: true, Origin: me,
+		Follow: true, Adopt: true, Orphan: true, Account: "web.deployer", Origin: me,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
@@ -121,6 +122,9 @@ func TestWorkloadFaults(t *testing.T) {
 		"limits":        {at("spread: {limits: [{cluster: a, weight: -1, min: 2000000, max: -1}, {cluster: a}, {cluster: b, min: 3, max: 2}, {cluster: ''}]}"), []string{"spec.spread.limits[0].weight: outside 0 to 1000000", "spec.spread.limits[0].min: outside", "spec.spread.limits[0].max: outside", "spec.spread.limits[1].cluster: twice", "spec.spread.limits[2].min: above the max of 2", "spec.spread.limits[3].cluster: is empty"}},
 		"nobody":        {at("spread: {mode: divide, limits: [{cluster: a, weight: 0}, {cluster: b, max: 0}]}"), []string{"spec.spread.limits: nobody"}},
 		"spread":        {at("spread: {mode: luck, grace: 1ms, budget: 0}\ndeletion: Keep"), []string{"spec.spread.grace: outside 10s to 168h", "spec.spread.budget: outside 1", "spec.spread.mode: choose one of", "spec.deletion: choose one of"}},
+		"account":       {at("serviceAccountName: 'bank:admin'"), []string{"spec.serviceAccountName: of this namespace by its name alone"}},
+		"account path":  {at("serviceAccountName: ../admin"), []string{"spec.serviceAccountName: no name of a ServiceAccount"}},
+		"account ended": {at(`serviceAccountName: "web\nImpersonate-Group: system:masters"`), []string{"spec.serviceAccountName: no name of a ServiceAccount"}},
 		"indivisible":   {"template: {" + object + "}\nspread: {mode: free}", []string{"spec.spread.mode: this ConfigMap has none"}},
 		"no override":   {at("overrides: [{where: {regions: [eu]}}]"), []string{"spec.overrides[0]: changes nothing"}},
 		"registry":      {at("overrides: [{registry: 'https://a'}]"), []string{"spec.overrides[0].registry: no registry"}},

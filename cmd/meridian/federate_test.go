@@ -52,6 +52,17 @@ func TestBoundsOfOneClusterLeaveOthersOpen(t *testing.T) {
 	}
 }
 
+// On whose behalf it is carried out is said by a name alone.
+func TestFederateOnBehalf(t *testing.T) {
+	out, said, err := typed(t, someYAML, "federate", "-f", "-", "--service-account", "deployer")
+	if err != nil || strings.Count(out, "  serviceAccountName: deployer\n") != 3 {
+		t.Errorf("%v, %s\n%s", err, said, out)
+	}
+	if _, _, err := typed(t, someYAML, "federate", "-f", "-", "--service-account", "bank:deployer"); err == nil || !strings.Contains(err.Error(), "by its name alone") {
+		t.Errorf("an account elsewhere: %v", err)
+	}
+}
+
 func TestFederate(t *testing.T) {
 	out, said, err := typed(t, someYAML, "federate", "-f", "-", "--where", "regions=us,eu", "--where", "tier=gold,cloud in (gcp,aws)", "--replicas", "1000",
 		"--weight", "eu-1=3", "--weight", "*=1", "--min", "eu-1=2", "--max", "us-1=10", "--follow", "--orphan", "--grace", "2m")

@@ -22,6 +22,7 @@ type wishes struct {
 	weights, minima, maxima  []string
 	rebalance, follow, adopt bool
 	orphan                   bool
+	account                  string
 	grace                    time.Duration
 }
 
@@ -37,12 +38,18 @@ func (w *wishes) flags(c *cobra.Command) {
 	f.BoolVar(&w.follow, "follow", false, "take along the ConfigMaps, Secrets, ServiceAccounts and PersistentVolumeClaims that it names")
 	f.BoolVar(&w.adopt, "adopt", false, "take over an object of its name that a cluster has already")
 	f.BoolVar(&w.orphan, "orphan", false, "let the clusters keep their objects when the FederatedObject is deleted")
+	f.StringVar(&w.account, "service-account", "", "ServiceAccount of its namespace on behalf of which it is carried out; you need the verb impersonate on it; default: as the host says")
 	_ = c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"divide", "free", "duplicate"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("where", cobra.FixedCompletions([]string{"clusters=", "regions="}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 }
 
 func (w *wishes) terms() (v1alpha1.Terms, error) {
-	t := v1alpha1.Terms{Follow: w.follow, Adopt: w.adopt}
+	t := v1alpha1.Terms{Follow: w.follow, Adopt: w.adopt, ServiceAccountName: w.account}
+	if w.account != "" {
+		if err := v1alpha1.AccountName(w.account); err != nil {
+			return t, fmt.Errorf("--service-account: %w", err)
+		}
+	}
 	if w.orphan {
 		t.Deletion = v1alpha1.DeletionOrphan
 	}
