@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -94,10 +95,22 @@ func (r *Reach) apply(ctx context.Context, o *unstructured.Unstructured) (string
 	switch {
 	case missing:
 		return "created", nil
-	case before.GetResourceVersion() != after.GetResourceVersion():
+	case before.GetResourceVersion() != after.GetResourceVersion() && !alike(before, after):
 		return "changed", nil
 	}
 	return "", nil
+}
+
+// alike reports whether two states of an object differ in nothing that we say: in what
+// controllers say of it, or in the order in which the server lists who manages what.
+func alike(a, b *unstructured.Unstructured) bool {
+	a, b = a.DeepCopy(), b.DeepCopy()
+	for _, o := range []*unstructured.Unstructured{a, b} {
+		o.SetResourceVersion("")
+		o.SetManagedFields(nil)
+		unstructured.RemoveNestedField(o.Object, "status")
+	}
+	return equality.Semantic.DeepEqual(a.Object, b.Object)
 }
 
 // resource is the client of an object's kind. A kind whose CRD has only just come

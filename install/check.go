@@ -60,16 +60,17 @@ func Check(ctx context.Context, host *Reach, c Checking) (*Report, error) {
 		k.report.add(Fault, "Namespace "+c.Namespace, "nothing is installed in it", k.again()+" --region REGION, or choose the host cluster with --context")
 		return k.report, nil
 	}
-	crds, objects, members := part{"the CRDs", k.crds}, part{"the objects that people wrote", k.objects}, part{"the credentials of members", k.members}
+	crds, policies := part{"the CRDs", k.crds}, part{"the policies that say who may federate what", k.policies}
+	objects, members := part{"the objects that people wrote", k.objects}, part{"the credentials of members", k.members}
 	running := []part{{"daemons and gateways", k.workloads}, {"the Services", k.services}, {"the certificates", k.identities}}
 	switch {
 	case k.inAPI:
-		return k.look(ctx, crds, objects, members)
+		return k.look(ctx, crds, policies, objects, members)
 	case k.api:
 		k.report.add(Note, "Dedicated API", "Clusters, Zones and all that people write lie in it and were not looked at", "meridian check --context "+contextName)
 		return k.look(ctx, running...)
 	}
-	return k.look(ctx, append(append([]part{crds}, running...), objects, members)...)
+	return k.look(ctx, append(append([]part{crds, policies}, running...), objects, members)...)
 }
 
 // part is something that is looked at.

@@ -32,7 +32,7 @@ func daemonUser(namespace string) string {
 // chart; only what they say of rights and classes counts.
 func Dedicated(namespace string, values map[string]any) ([]*unstructured.Unstructured, error) {
 	own := map[string]any{}
-	for _, key := range []string{"tlsNamespaces", "ingressClass"} {
+	for _, key := range []string{"tlsNamespaces", "ingressClass", "workloads"} {
 		if v, ok := values[key]; ok {
 			own[key] = v
 		}
@@ -42,7 +42,7 @@ func Dedicated(namespace string, values map[string]any) ([]*unstructured.Unstruc
 	if err != nil {
 		return nil, err
 	}
-	kept := []string{"Namespace", "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "IngressClass"}
+	kept := []string{"Namespace", "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "IngressClass", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 	objects = slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return !slices.Contains(kept, o.GetKind()) })
 	meta := metav1.ObjectMeta{Name: plainRole, Labels: map[string]string{labelPartOf: manager, labelManagedBy: manager}}
 	rbac := rbacv1.SchemeGroupVersion
@@ -52,7 +52,8 @@ func Dedicated(namespace string, values map[string]any) ([]*unstructured.Unstruc
 		object(rbac.WithKind("ClusterRole"), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
 			// What is federated may be of any kind, and so may what is left in a namespace.
 			{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch", "patch", "update", "delete"}},
-			{APIGroups: []string{"meridian.dev"}, Resources: []string{"federatedobjects"}, Verbs: []string{"create"}},
+			// Whoever wrote the plain object was asked for his rights when he did.
+			{APIGroups: []string{"meridian.dev"}, Resources: []string{"federatedobjects"}, Verbs: []string{"create", "escalate"}},
 		}}),
 		object(rbac.WithKind("ClusterRoleBinding"), &rbacv1.ClusterRoleBinding{
 			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbac.Group, Kind: "ClusterRole", Name: plainRole},

@@ -18,7 +18,7 @@ import (
 var order = []string{
 	"Namespace", "CustomResourceDefinition", "ServiceAccount", "Secret", "ConfigMap",
 	"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-	"IngressClass", "NetworkPolicy", "PodDisruptionBudget", "Service",
+	"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "IngressClass", "NetworkPolicy", "PodDisruptionBudget", "Service",
 	"StatefulSet", "Deployment", "HorizontalPodAutoscaler",
 }
 

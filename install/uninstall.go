@@ -193,6 +193,7 @@ func kinds() []schema.GroupVersionKind {
 		kinds          []string
 	}{
 		{"", "v1", []string{"ServiceAccount", "Secret", "ConfigMap", "Service"}},
+		{"admissionregistration.k8s.io", "v1", []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}},
 		{"apiextensions.k8s.io", "v1", []string{"CustomResourceDefinition"}},
 		{rbacGroup, "v1", []string{"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}},
 		{"networking.k8s.io", "v1", []string{"IngressClass", "NetworkPolicy"}},
