@@ -31,6 +31,7 @@ type Joining struct {
 	ZoneLabels    bool          // every node has to say its zone
 	AnyEndpoint   bool          // endpoints may lie anywhere, whatever the nodes say
 	Workloads     []string      // resources that the host may write there, of ParseWorkloads; none: as it was
+	WorkloadsAs   []string      // ServiceAccounts in whose name it writes them, of ParseAccounts; none: in its own
 
 	uid string // of the cluster that joins; empty: it does not say
 }

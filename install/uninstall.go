@@ -240,7 +240,7 @@ func (o *Removing) ours(ctx context.Context, r *Reach, kind schema.GroupVersionK
 
 // forHost reports whether join made an object for the host of a member.
 func forHost(namespace string, x *unstructured.Unstructured) bool {
-	return slices.ContainsFunc(append(memberObjects(namespace), workloadObjects(namespace, nil)...), func(m *unstructured.Unstructured) bool { return name(m) == name(x) })
+	return slices.ContainsFunc(append(memberObjects(namespace), workloadObjects(namespace, nil, nil)...), func(m *unstructured.Unstructured) bool { return name(m) == name(x) })
 }
 
 // volumes are those that the StatefulSets have asked for, which outlive them.

@@ -81,7 +81,7 @@ func (l *Leaving) inHost() []*unstructured.Unstructured {
 
 // inMember are all that a member may hold for its host.
 func (l *Leaving) inMember() []*unstructured.Unstructured {
-	return append(memberObjects(l.Namespace), workloadObjects(l.Namespace, nil)...)
+	return append(memberObjects(l.Namespace), workloadObjects(l.Namespace, nil, nil)...)
 }
 
 // Left are the objects that Unjoin deletes, by their names, the first first. A nil

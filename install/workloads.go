@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/meridian-lb/meridian/api/field"
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
 
 // workloadRole is what a host may write in a member, for the workloads that it places
@@ -50,9 +51,32 @@ func ParseWorkloads(list []string) ([]string, error) {
 	return slices.Compact(out), nil
 }
 
+// AnyAccount stands for every ServiceAccount.
+const AnyAccount = "*"
+
+// ParseAccounts reads the ServiceAccounts in whose name a host may write, of whatever
+// namespace. The result is sorted.
+func ParseAccounts(list []string) ([]string, error) {
+	var out []string
+	for _, name := range list {
+		if name != AnyAccount {
+			if err := v1alpha1.AccountName(name); err != nil {
+				return nil, fmt.Errorf("--workloads-as: %w", err)
+			}
+		}
+		out = append(out, name)
+	}
+	if slices.Contains(out, AnyAccount) {
+		return []string{AnyAccount}, nil
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
 // workloadRules let a host carry workloads out: write the kinds that are named, make
-// the namespaces that these need, and see what becomes of them.
-func workloadRules(resources []string) []rbacv1.PolicyRule {
+// the namespaces that these need, and see what becomes of them. With accounts it sees
+// only, and writes in their names: then they need the rights.
+func workloadRules(resources, accounts []string) []rbacv1.PolicyRule {
 	groups := map[string][]string{}
 	var names []string
 	for _, text := range resources {
@@ -69,18 +93,27 @@ func workloadRules(resources []string) []rbacv1.PolicyRule {
 		{APIGroups: []string{""}, Resources: []string{"nodes", "pods"}, Verbs: see},
 		{APIGroups: []string{"autoscaling"}, Resources: []string{"horizontalpodautoscalers"}, Verbs: see},
 	}
+	write := []string{"create", "patch", "delete"}
+	if len(accounts) > 0 {
+		write = nil
+		act := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, Verbs: []string{"impersonate"}}
+		if accounts[0] != AnyAccount {
+			act.ResourceNames = accounts
+		}
+		rules = append(rules, act)
+	}
 	for _, group := range names {
-		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: groups[group], Verbs: append(slices.Clone(see), "create", "patch", "delete")})
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: groups[group], Verbs: append(slices.Clone(see), write...)})
 	}
 	return rules
 }
 
 // workloadObjects let a host carry workloads out in a member.
-func workloadObjects(namespace string, resources []string) []*unstructured.Unstructured {
+func workloadObjects(namespace string, resources, accounts []string) []*unstructured.Unstructured {
 	labels := map[string]string{labelPartOf: manager, labelManagedBy: manager}
 	rbac := rbacv1.SchemeGroupVersion
 	return []*unstructured.Unstructured{
-		object(rbac.WithKind("ClusterRole"), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: workloadRole, Labels: labels}, Rules: workloadRules(resources)}),
+		object(rbac.WithKind("ClusterRole"), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: workloadRole, Labels: labels}, Rules: workloadRules(resources, accounts)}),
 		object(rbac.WithKind("ClusterRoleBinding"), &rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: workloadRole, Labels: labels},
 			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: memberAccount, Namespace: namespace}},
@@ -93,7 +126,7 @@ func workloadObjects(namespace string, resources []string) []*unstructured.Unstr
 func (j *Joining) inMember() []*unstructured.Unstructured {
 	objects := memberObjects(j.Namespace)
 	if len(j.Workloads) > 0 {
-		objects = append(objects, workloadObjects(j.Namespace, j.Workloads)...)
+		objects = append(objects, workloadObjects(j.Namespace, j.Workloads, j.WorkloadsAs)...)
 	}
 	return objects
 }

@@ -38,12 +38,27 @@ func TestWorkloadRules(t *testing.T) {
 			t.Errorf("a member gives %v", rule)
 		}
 	}
-	for _, rule := range workloadRules(DefaultWorkloads()) {
+	for _, rule := range workloadRules(DefaultWorkloads(), nil) {
 		if slices.Contains(rule.Resources, "secrets") || slices.Contains(rule.Resources, rbacv1.ResourceAll) || slices.Contains(rule.Verbs, rbacv1.VerbAll) {
 			t.Errorf("workloads give %v", rule)
 		}
 		if slices.Contains(rule.Resources, "namespaces") && !slices.Equal(rule.Verbs, []string{"create"}) {
 			t.Errorf("namespaces may be more than created: %v", rule)
+		}
+	}
+	for _, rule := range workloadRules(DefaultWorkloads(), []string{"deployer"}) { // it sees, and acts for others
+		switch {
+		case slices.Equal(rule.Verbs, []string{"get", "list", "watch"}):
+		case slices.Equal(rule.Resources, []string{"namespaces"}) && slices.Equal(rule.Verbs, []string{"create"}):
+		case slices.Equal(rule.Resources, []string{"serviceaccounts"}) && slices.Equal(rule.Verbs, []string{"impersonate"}) && slices.Equal(rule.ResourceNames, []string{"deployer"}):
+		default:
+			t.Errorf("with accounts workloads give %v", rule)
+		}
+	}
+	for text, want := range map[string]string{"b,a,a": "a b", "a,*": "*", "": "", "shop:a": "error"} {
+		got, err := ParseAccounts(strings.FieldsFunc(text, func(r rune) bool { return r == ',' }))
+		if said := strings.Join(got, " "); err == nil && said != want || err != nil && want != "error" {
+			t.Errorf("%q is read as %q, %v", text, said, err)
 		}
 	}
 	j := Joining{Namespace: Namespace}

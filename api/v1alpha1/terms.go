@@ -51,7 +51,7 @@ const (
 )
 
 // LetGoAnnotation is "true" on a FederatedObject that is being deleted and does not
-// wait for clusters that do not answer. They keep what they have. Written on a plain
+// wait for clusters that do not answer, or refuse. They keep what they have. Written on a plain
 // object of a dedicated API it means that object's.
 const LetGoAnnotation = "meridian.dev/let-go"
 

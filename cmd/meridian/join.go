@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -20,6 +21,7 @@ type joining struct {
 	networks     []string
 	order        install.Joining
 	workloads    []string
+	accounts     []string
 }
 
 func newJoin(o *options) *cobra.Command {
@@ -58,6 +60,7 @@ Azure and Google Cloud; elsewhere say them with --region and --place.`,
 	f.StringVar(&j.order.Server, "api-server", "", "https URL by which the host reaches its API server; default: that of its context")
 	f.StringSliceVar(&j.workloads, "workloads", nil, "let the host place workloads there: resources that it may write (\"deployments.apps,configmaps\"), or without a value "+strings.Join(install.DefaultWorkloads(), ", ")+"; default: as it was, and none at first")
 	f.Lookup("workloads").NoOptDefVal = strings.Join(install.DefaultWorkloads(), ",")
+	f.StringSliceVar(&j.accounts, "workloads-as", nil, "with --workloads: let the host only see these, and write them in the name of ServiceAccounts of that name, by the rights that the cluster gives them (\"deployer\"), or of any (\"*\"); default: by rights of its own")
 	f.DurationVar(&j.order.TokenLifetime, "token-lifetime", install.DefaultTokenLifetime, "life of the host's token, which is renewed in time")
 	return cmd
 }
@@ -94,6 +97,12 @@ func (j *joining) run(c *cobra.Command, o *options) error {
 func (j *joining) read() (err error) {
 	if j.order.Workloads, err = install.ParseWorkloads(j.workloads); err != nil {
 		return err
+	}
+	if j.order.WorkloadsAs, err = install.ParseAccounts(j.accounts); err != nil {
+		return err
+	}
+	if len(j.accounts) > 0 && len(j.workloads) == 0 {
+		return errors.New("--workloads-as says in whose name workloads are written, and none are placed there; add --workloads")
 	}
 	j.order.Region = fleet.Region(j.region)
 	if j.place != "" {

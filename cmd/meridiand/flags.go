@@ -37,6 +37,9 @@ type config struct {
 	member       string
 	plainObjects bool
 
+	workloadsAs       string
+	workloadResources map[string]string
+
 	tokenAudiences []string
 
 	xds        string
@@ -85,6 +88,8 @@ objects (Cluster, TrafficPolicy, Zone, Ingress), which take effect when they cha
 	f.StringVar(&c.namespace, "namespace", v1alpha1.HostNamespace, "namespace of the installation in that cluster, where credentials of members lie")
 	f.StringVar(&c.member, "member", "", "name of the Cluster object that is that very cluster, which is then watched with the same credentials; empty: it is no member")
 	f.BoolVar(&c.plainObjects, "plain-objects", false, "federate the plain Deployments, Services and so on of that cluster, which is an API server of its own without controllers")
+	f.StringVar(&c.workloadsAs, "workloads-as", "", "ServiceAccount of its namespace on behalf of which a FederatedObject is carried out that names none; empty: by the rights that members gave")
+	f.StringToStringVar(&c.workloadResources, "workload-resource", nil, "what RBAC calls a custom kind that the host cluster does not serve: Widget.example.com=widgets; may be repeated")
 	f.StringArrayVar(&c.tokenAudiences, "token-audience", nil, "whom bearer tokens for the admin API must be meant for, with --kube or --kubeconfig and --identity; may be repeated; default: the cluster's API server")
 	f.BoolVar(&c.kubeLoopback, "kube-loopback", false, "allow members' API servers on loopback addresses (demos, tests)")
 	f.StringVar(&c.state, "state", "", "directory for the last known good facts; empty: a restart begins with nothing")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	"github.com/meridian-lb/meridian/discovery/kube"
@@ -11,7 +12,11 @@ import (
 // workloads carries out, in the members, what FederatedObjects of the host cluster
 // ask for. Reach is to hear how members are reached; objects, if any, how workloads fare.
 func (d *daemon) workloads(host *rest.Config, objects *plainObjects) (a *apply.Applier, reach func(map[string]kube.Reach), err error) {
-	c := apply.Config{Instance: d.instance, Host: credentials.Own(host), Namespace: d.namespace, Log: d.log, Registerer: d.registry}
+	c := apply.Config{Instance: d.instance, Host: credentials.Own(host), Namespace: d.namespace, Account: d.workloadsAs, Log: d.log, Registerer: d.registry}
+	c.Resources = map[schema.GroupKind]string{}
+	for kind, resource := range d.workloadResources {
+		c.Resources[schema.ParseGroupKind(kind)] = resource
+	}
 	if objects != nil {
 		c.Fares = objects.Fares
 	}

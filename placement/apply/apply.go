@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -31,6 +32,12 @@ type Config struct {
 	Pace      Pace
 	Fares     Fares // nil: nobody wants to know
 
+	// Account is the ServiceAccount of its namespace on behalf of which a workload is
+	// carried out that names none; empty: by the rights that members gave us.
+	Account string
+	// Resources of kinds that are not Kubernetes' own, where the host does not serve them.
+	Resources map[schema.GroupKind]string
+
 	Log        *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics
 }
@@ -42,6 +49,7 @@ type Pace struct {
 	Audit   time.Duration // after which a watch is made anew with a whole list, more or less; 0 means 10 min
 	Status  time.Duration // between two writings of one object's status; 0 means 1 s
 	Survey  time.Duration // between two counts of what nodes have and pods take, for workloads that are divided by room; 0 means 1 min
+	Rights  time.Duration // between two questions whether an account may write a kind; 0 means 30 s
 	Lease   time.Duration // after which another replica may write in place of a silent one; 0 means 15 s
 	Workers int           // that write to one member at a time; 0 means 4
 }
@@ -49,7 +57,7 @@ type Pace struct {
 func (p Pace) filled() Pace {
 	for field, def := range map[*time.Duration]time.Duration{
 		&p.Pulse: 3 * time.Second, &p.Timeout: 3 * time.Second, &p.Audit: 10 * time.Minute,
-		&p.Status: time.Second, &p.Survey: time.Minute, &p.Lease: 15 * time.Second,
+		&p.Status: time.Second, &p.Survey: time.Minute, &p.Rights: 30 * time.Second, &p.Lease: 15 * time.Second,
 	} {
 		if *field <= 0 {
 			*field = def
@@ -70,6 +78,7 @@ type Applier struct {
 	desk     *desk
 	term     *term
 	scribe   *scribe
+	rights   *rights
 	thoughts thoughts
 	plan     atomic.Pointer[steer.Plan]
 	members  atomic.Pointer[map[string]Member]
@@ -103,6 +112,13 @@ func New(cfg Config) (*Applier, error) {
 	a.term = newTerm(leases, cfg, a.log)
 	a.scribe = newScribe(a)
 	a.desk = newDesk(a)
+	many := rest.CopyConfig(cfg.Host)
+	many.QPS = -1 // rights are asked for one after the other, and leases wait for nobody
+	reviews, err := kubernetes.NewForConfigAndClient(many, client)
+	if err != nil {
+		return nil, err
+	}
+	a.rights = newRights(a, reviews)
 	return a, nil
 }
 
@@ -132,6 +148,7 @@ func (a *Applier) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.desk.run(ctx) })
 	g.Go(func() error { return a.scribe.run(ctx) })
+	g.Go(func() error { return a.rights.run(ctx) })
 	g.Go(func() error { return a.term.run(ctx, a.desk.termChanged) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

@@ -154,9 +154,7 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 	default:
 		o = replicas(w, choices, views, before, now)
 	}
-	if w.missing != "" {
-		o.fault = w.missing
-	}
+	o.fault, o.forbids = w.missing, w.forbids
 	status := statusOf(w, views, o, now)
 	d.fares(w, views, o)
 	remembered := o.after.text() == before.text()
@@ -201,8 +199,9 @@ type outlook struct {
 	unplaced int64
 	again    time.Time
 	after    memory
-	counts   bool // it has copies
-	fault    string
+	counts   bool   // it has copies
+	fault    string // why nothing can be ordered; empty: it can
+	forbids  string // the fault in one word, if it is about rights
 }
 
 // order is what one cluster is to do.
@@ -308,10 +307,11 @@ func seats(w *workload, choices []placement.Choice, views []view) []placement.Se
 	return list
 }
 
-// fault keeps why nothing can be ordered; empty: it can.
-func (w *workload) fault(d *desk, text string) {
-	if w.missing != text {
-		w.missing = text
+// fault keeps why nothing can be ordered; empty: it can. Forbids is that in one word, if
+// it is about rights.
+func (w *workload) fault(d *desk, forbids, text string) {
+	if w.missing != text || w.forbids != forbids {
+		w.missing, w.forbids = text, forbids
 		d.touch(w.object.UID) // for the status
 	}
 }
@@ -335,11 +335,15 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 			w.due = earlier(w.due, time.Now().Add(d.a.cfg.Pace.Timeout))
 			return // as it was
 		case err != nil:
-			w.fault(d, err.Error())
+			w.fault(d, "", err.Error())
 			return // as it was
 		}
 	}
-	w.fault(d, "")
+	as := w.account(d.a.cfg.Account)
+	if !d.allowed(w, as, along) {
+		return // as it was
+	}
+	w.fault(d, "", "")
 	made := render{w: w, made: map[string]rendered{}}
 	var versions []string
 	for _, a := range along {
@@ -350,7 +354,7 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 			continue // as it was: whatever it has, it keeps
 		}
 		ord := o.orders[v.name]
-		p := &plan{generation: w.generation, token: digest([]any{w.generation, v.cluster, ord.give, ord.given, versions})}
+		p := &plan{generation: w.generation, token: digest([]any{w.generation, v.cluster, ord.give, ord.given, versions, as.namespace, as.name}), as: as}
 		if w.faults[v.name] == "" && d.members[v.name].planned(w.object.UID) == p.token {
 			continue // it knows
 		}
@@ -379,4 +383,30 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 		}
 		d.members[v.name].put(w.object.UID, p)
 	}
+}
+
+// allowed reports whether the host lets an account write what a workload is, and what
+// goes along. Until it is known to, members keep what they have, and write nothing.
+func (d *desk) allowed(w *workload, as account, along []*unstructured.Unstructured) bool {
+	if as.nobody() {
+		d.a.rights.forget(w.object.UID)
+		return true
+	}
+	claims := map[claim]string{}
+	for _, o := range append(slices.Clone(along), w.template.Object) {
+		gvk := o.GroupVersionKind()
+		claims[claim{as, gvk.GroupKind()}] = gvk.Version
+	}
+	v := d.a.rights.judge(w.object.UID, claims, time.Now())
+	switch {
+	case v.reason != "":
+		for _, m := range d.members {
+			m.hold(w.object.UID)
+		}
+		w.fault(d, v.reason, v.message)
+		return false
+	case v.pending:
+		return false // touched when it is known
+	}
+	return true
 }

@@ -54,6 +54,7 @@ type workload struct {
 	due        time.Time            // it is thought about again then; zero: only when something changes
 	faults     map[string]string    // by cluster: why it could not be rendered there
 	missing    string               // why nothing of it can be ordered; empty: it can
+	forbids    string               // that in one word, if it is about rights
 	unlisted   map[string]time.Time // by cluster: since when it answers and does not show what it has
 }
 
@@ -206,6 +207,7 @@ func (d *desk) begin() {
 	} else {
 		d.a.scribe.resign()
 		d.a.thoughts.resign()
+		d.a.rights.resign()
 	}
 	d.a.meter.leads.Set(leads)
 	for _, m := range d.members {
@@ -264,6 +266,7 @@ func (d *desk) read(news map[types.UID]*live) (fresh bool) {
 			delete(d.workloads, uid)
 			d.a.scribe.forget(uid)
 			d.a.thoughts.forget(uid)
+			d.a.rights.forget(uid)
 			for _, m := range d.members {
 				m.drop(uid)
 			}

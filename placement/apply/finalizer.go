@@ -37,10 +37,10 @@ func (d *desk) end(w *workload, now time.Time) {
 	orphan := w.template.Orphan
 	force := w.object.Annotations[v1alpha1.LetGoAnnotation] == "true"
 	var views []view
-	var silent, busy []string
+	var silent, busy, stuck []string
 	for _, name := range d.names() {
 		m := d.members[name]
-		m.put(w.object.UID, &plan{orphan: orphan, generation: w.generation, token: "end"})
+		m.put(w.object.UID, &plan{orphan: orphan, as: w.account(d.a.cfg.Account), generation: w.generation, token: "end"})
 		v := view{name: name, report: m.report(w.object.UID, w.main(), w.kinds())}
 		v.silent, v.why = m.pulse.silence()
 		views = append(views, v)
@@ -49,14 +49,16 @@ func (d *desk) end(w *workload, now time.Time) {
 		c, known := d.known[name]
 		mayHave := i >= 0 || v.report.left > 0 || !known || w.template.Where.Matches(c)
 		switch {
-		case force && !(v.silent.IsZero() && v.report.listed):
+		case force && (!v.silent.IsZero() || !v.report.listed || v.report.stuck != ""):
 		case !v.silent.IsZero() && mayHave, v.silent.IsZero() && !v.report.listed && given:
 			silent = append(silent, name)
+		case v.report.stuck != "":
+			stuck = append(stuck, name+": "+v.report.stuck)
 		case v.report.left > 0:
 			busy = append(busy, name)
 		}
 	}
-	if len(silent)+len(busy) == 0 {
+	if len(silent)+len(busy)+len(stuck) == 0 {
 		letGo()
 		return
 	}
@@ -69,6 +71,9 @@ func (d *desk) end(w *workload, now time.Time) {
 	}
 	if len(silent) > 0 {
 		text += fmt.Sprintf("; %s cannot be asked, and may have some of it: it goes there when it can, or write the annotation %s: \"true\" to let go of what it has", strings.Join(silent, ", "), v1alpha1.LetGoAnnotation)
+	}
+	if len(stuck) > 0 {
+		text += fmt.Sprintf("; it is not let go in %s; write the annotation %s: \"true\" to leave it there", several(stuck), v1alpha1.LetGoAnnotation)
 	}
 	for i := range s.Conditions {
 		if c := &s.Conditions[i]; c.Type == v1alpha1.ConditionPlaced {

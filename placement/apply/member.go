@@ -83,6 +83,8 @@ type watched struct {
 type plan struct {
 	parts      []part // what the workload needs, then the workload itself; none: it goes
 	orphan     bool   // what goes is left to the cluster, without our marks
+	as         account
+	held       bool   // its account may not write, as far as anybody knows: what is there stays as it is
 	generation int64  // of the FederatedObject
 	token      string // tells one plan from another
 }
@@ -154,7 +156,11 @@ func (m *member) run(ctx context.Context) {
 func connect(a Member) (connection, error) {
 	cfg := rest.CopyConfig(a.Config)
 	cfg.WarningHandler = rest.NoWarnings{}
-	client, err := dynamic.NewForConfigAndClient(cfg, a.Client)
+	named, err := onBehalf(cfg, a.Client)
+	if err != nil {
+		return connection{}, fmt.Errorf("preparing connections: %w", err)
+	}
+	client, err := dynamic.NewForConfigAndClient(cfg, named)
 	if err != nil {
 		return connection{}, fmt.Errorf("preparing connections: %w", err)
 	}

@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,6 +44,7 @@ const (
 	reasonUnlisted    = "NotListed"
 	reasonContested   = "Contested"
 	reasonFailed      = "Failed"
+	reasonUnasked     = "NotAsked" // whether it may be written
 )
 
 func waiting(reason, format string, args ...any) outcome {
@@ -57,8 +59,8 @@ func conflict(reason, format string, args ...any) outcome {
 	return outcome{state: v1alpha1.WorkloadConflict, reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
-// failed says why a member did not take a write.
-func failed(r ref, verb string, err error) outcome {
+// failed says why a member did not take a write in the name of somebody, or ours.
+func failed(r ref, verb string, as account, err error) outcome {
 	text := reason(err)
 	var status apierrors.APIStatus
 	switch {
@@ -68,12 +70,31 @@ func failed(r ref, verb string, err error) outcome {
 		return conflict(reasonFields, "%s; somebody else in the cluster manages these fields", text)
 	case apierrors.HasStatusCause(err, "NamespaceTerminating"):
 		return waiting(reasonTerminating, "the namespace %s is being deleted in the cluster", r.Namespace)
+	case apierrors.IsForbidden(err) && !as.nobody():
+		return denied(r, as, text)
 	case apierrors.IsForbidden(err):
 		return refused(reasonForbidden, "the cluster does not let us %s it; name its kind in \"meridian join --workloads\": %s", verb, text)
 	case errors.As(err, &status) && status.Status().Code >= 400 && status.Status().Code < 500 && status.Status().Code != 429:
 		return refused(reasonRefused, "the cluster refuses it: %s", text)
 	}
 	return waiting(reasonFailed, "could not %s it, and tries again: %s", verb, text)
+}
+
+// forbids finds what is refused in the words of an API server that asked for rights.
+var forbids = regexp.MustCompile(`User "[^"]*" cannot ([a-z]+) resource "[^"]*" in API group "[^"]*"`)
+
+// denied says what an account may not do in a member, and how it may. It is short, so
+// that it is shown whole.
+func denied(r ref, as account, text string) outcome {
+	found := forbids.FindStringSubmatch(text)
+	switch {
+	case found == nil: // by admission, which has words of its own
+		return refused(reasonRefused, "the cluster refuses it: %s", text)
+	case found[1] == "impersonate":
+		return refused(reasonForbidden, "the cluster does not let us act as the ServiceAccount %s; let it join again with \"meridian join --workloads --workloads-as=%s\": %s", as.name, as.name, text)
+	}
+	return refused(reasonForbidden, "%s; let it there: kubectl -n %s create rolebinding %s --clusterrole=edit --serviceaccount=%s:%s",
+		found[0], r.Namespace, as.name, as.namespace, as.name)
 }
 
 // noSuchResource tells a kind that is not served from an object that is not there.

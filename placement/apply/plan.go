@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/placement"
 )
 
@@ -51,6 +52,18 @@ func (m *member) put(uid types.UID, p *plan) {
 	}
 }
 
+// hold has the member leave what it was given of a workload as it is, until it is given
+// another plan. What was to go goes.
+func (m *member) hold(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.plans[uid]; p != nil && len(p.parts) > 0 && !p.held {
+		held := *p
+		held.held, held.token = true, ""
+		m.plans[uid] = &held
+	}
+}
+
 // drop forgets a workload, which is over.
 func (m *member) drop(uid types.UID) {
 	m.mu.Lock()
@@ -82,6 +95,8 @@ type wish struct {
 	needing    []types.UID                // sorted, the one whose workload it is first
 	adopt      bool
 	orphan     bool
+	held       bool // nothing of it may be written now, nor taken away
+	as         account
 	generation int64
 }
 
@@ -151,23 +166,34 @@ func (m *member) wish(r ref, l *live) (w wish, decided bool) {
 			p := m.plans[uid]
 			decided = decided && p != nil
 			w.orphan = w.orphan || p != nil && p.orphan
+			if p != nil && w.as.nobody() {
+				w.as = p.as
+			}
 		}
 	}
 	winner := m.winner(r, l)
 	var from rendered
+	held, mainHeld := false, false
 	for _, uid := range slices.Sorted(maps.Keys(m.wanted[r])) {
-		part := m.plans[uid].part(r)
+		p := m.plans[uid]
+		part := p.part(r)
 		if part.main && uid != winner {
 			continue // report tells it
 		}
+		if p.held {
+			held, mainHeld = true, mainHeld || part.main
+			w.needing = append(w.needing, uid)
+			continue // whoever needs it too may write it
+		}
 		w.adopt = w.adopt || part.adopt
 		if from.object == nil || part.main {
-			from, w.generation = part.rendered, m.plans[uid].generation
+			from, w.generation, w.as = part.rendered, p.generation, p.as
 			w.needing = slices.Insert(w.needing, 0, uid)
 		} else {
 			w.needing = append(w.needing, uid)
 		}
 	}
+	w.held = mainHeld || held && from.object == nil
 	if from.object != nil {
 		w.object = m.marked(r, from, w.needing)
 	} else {
@@ -250,6 +276,7 @@ type report struct {
 	listed  bool                       // the member has shown what it has
 	unread  string                     // why it has not; empty: it has, or nobody knows yet
 	pods    []placement.Pod            // that no node takes
+	stuck   string                     // why the cluster refuses to let something of it go; empty: it does not
 	scaled  bool                       // an autoscaler of the member says how many replicas it has
 }
 
@@ -278,6 +305,11 @@ func (m *member) report(uid types.UID, main ref, kinds []schema.GroupKind) repor
 	}
 	if w := m.kinds[main.GroupKind]; w != nil {
 		s = w.stock
+	}
+	for r := range m.owned[uid] {
+		if o := m.outcomes[r]; o.state == v1alpha1.WorkloadRefused && m.wanted[r] == nil {
+			out.stuck = o.about(r).message
+		}
 	}
 	out.outcome = m.outcomes[main]
 	if s != nil && m.wanted[main][uid] {

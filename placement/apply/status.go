@@ -64,6 +64,8 @@ func (v view) row(w *workload, ord order, counts bool, now time.Time) (v1alpha1.
 		}
 	case ord.give && o.state == "" && v.report.live != nil && was.State == applied:
 		say(was.State, was.Reason, was.Message) // as it was, until somebody has looked
+	case ord.give && o.state == "" && w.forbids != "":
+		say(v1alpha1.WorkloadWaiting, w.forbids, w.missing)
 	case ord.give && o.state == "":
 		say(v1alpha1.WorkloadWaiting, "Pending", "it is still to be written")
 	case ord.give && o.state == applied:
@@ -128,7 +130,10 @@ func statusOf(w *workload, views []view, o outlook, now time.Time) *v1alpha1.Wor
 		out.Desired = o.desired
 	}
 	out.InClusters = fmt.Sprintf("%d/%d", in, wanted)
-	isPlaced, isReady := placed(out, wanted, in, o.unplaced, faults), ready(out)
+	if o.forbids != "" {
+		faults = []string{o.fault} // all clusters wait for that
+	}
+	isPlaced, isReady := placed(out, wanted, in, o, faults), ready(out)
 	if w.template == nil { // it was never understood here, so nothing can be said of clusters
 		isPlaced = metav1.Condition{Type: v1alpha1.ConditionPlaced, Status: metav1.ConditionFalse, Reason: "NotAccepted", Message: "it is not understood as it is now, so clusters keep what they have; see condition Accepted"}
 		isReady = isPlaced
@@ -170,13 +175,15 @@ func several(list []string) string {
 	return cut(text, 2000)
 }
 
-func placed(s *v1alpha1.WorkloadStatus, wanted, in int, unplaced int64, faults []string) metav1.Condition {
+func placed(s *v1alpha1.WorkloadStatus, wanted, in int, o outlook, faults []string) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionPlaced, Status: metav1.ConditionFalse}
 	switch {
+	case o.forbids != "":
+		c.Reason, c.Message = o.forbids, several(faults)
 	case wanted == 0 && len(faults) == 0:
 		c.Reason, c.Message = "NoCluster", "no cluster may have it; widen where or the spread's limits, or take the taint or drain from a cluster"
-	case unplaced > 0:
-		c.Reason, c.Message = "Unplaced", fmt.Sprintf("%d replicas find no place; raise the limits, add room or clusters", unplaced)
+	case o.unplaced > 0:
+		c.Reason, c.Message = "Unplaced", fmt.Sprintf("%d replicas find no place; raise the limits, add room or clusters", o.unplaced)
 		if len(faults) > 0 {
 			c.Message += "; " + several(faults)
 		}

@@ -57,6 +57,9 @@ func (m *member) attend(ctx context.Context, r ref) {
 	}
 	var out outcome
 	switch {
+	case wanted.held:
+		m.queue.well(r)
+		return // as it is, until its account may write
 	case wanted.object == nil && (l == nil || !decided):
 		m.mu.Lock()
 		before := m.outcomes[r]
@@ -67,9 +70,9 @@ func (m *member) attend(ctx context.Context, r ref) {
 		m.queue.well(r)
 		return
 	case wanted.object == nil && wanted.orphan:
-		out, err = m.orphan(ctx, r, on)
+		out, err = m.orphan(ctx, r, wanted.as, on)
 	case wanted.object == nil:
-		out, err = m.remove(ctx, r, l, on)
+		out, err = m.remove(ctx, r, l, wanted.as, on)
 	default:
 		out, err = m.bring(ctx, r, w.stock, l, wanted, on)
 	}
@@ -89,7 +92,7 @@ func unwatched(r ref, err error) outcome {
 	if apierrors.IsForbidden(err) {
 		return refused(reasonForbidden, "the cluster does not let us list and watch %s; name it in \"meridian join --workloads\": %s", r.Kind, reason(err))
 	}
-	return failed(r, "watch", err)
+	return failed(r, "watch", account{}, err)
 }
 
 // note keeps what became of an object, and tells whoever needs it if that is news.
@@ -120,7 +123,7 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 		switch {
 		case apierrors.IsNotFound(err) && !noSuchResource(err):
 		case err != nil:
-			return failed(r, "get", err), err
+			return failed(r, "get", account{}, err), err
 		default:
 			if l = newLive(found); len(neededBy(l.object)) == 0 { // not placed
 				if !w.adopt {
@@ -152,16 +155,19 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 		return waiting(reasonContested, "somebody in the cluster changes or deletes it whenever it is written, so it is written ever more slowly; find out who, by its managed fields, and let only one of you say so"), nil
 	}
 	object := w.object
+	as := w.as.in(ctx) // written in its name, and read in ours
 	if l != nil {
 		object = placement.Retain(object, l.object)
-		if err := m.handOver(ctx, on, object, l); err != nil {
-			return failed(r, "hand over replicas of", err), err
+		if err := m.handOver(as, on, object, l); err != nil {
+			return failed(r, "hand over replicas of", w.as, err), err
 		}
 	}
-	after, err := on.Apply(ctx, r.Name, object, metav1.ApplyOptions{FieldManager: placement.Manager, Force: force})
+	after, err := on.Apply(as, r.Name, object, metav1.ApplyOptions{FieldManager: placement.Manager, Force: force})
 	if noNamespace(err, r.Namespace) {
-		if err = m.makeNamespace(ctx, r.Namespace, w.object); err == nil {
-			after, err = on.Apply(ctx, r.Name, object, metav1.ApplyOptions{FieldManager: placement.Manager, Force: force})
+		if err = m.makeNamespace(ctx, r.Namespace, w.object); apierrors.IsForbidden(err) {
+			return refused(reasonForbidden, "the cluster has no namespace %s, and lets us make none; create it there: kubectl create namespace %s", r.Namespace, r.Namespace), err
+		} else if err == nil {
+			after, err = on.Apply(as, r.Name, object, metav1.ApplyOptions{FieldManager: placement.Manager, Force: force})
 		}
 	}
 	m.meter.write(m.name, "apply", err)
@@ -169,7 +175,7 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 	case apierrors.IsConflict(err) && !force:
 		return conflict(reasonExists, "an object of this name came just before ours: %s", reason(err)), err
 	case err != nil:
-		return failed(r, "apply", err), err
+		return failed(r, "apply", w.as, err), err
 	}
 	fresh := newLive(after)
 	m.mu.Lock()
@@ -240,17 +246,22 @@ func (m *member) makeNamespace(ctx context.Context, name string, sake *unstructu
 }
 
 // remove deletes just the object that was seen, and leaves one of its name that came
-// since.
-func (m *member) remove(ctx context.Context, r ref, l *live, on dynamic.ResourceInterface) (outcome, error) {
+// since. What an account has placed and may not take away any more, we take away if we
+// may: a right that is withdrawn must not keep anything for ever.
+func (m *member) remove(ctx context.Context, r ref, l *live, as account, on dynamic.ResourceInterface) (outcome, error) {
 	leaving := outcome{state: v1alpha1.WorkloadLeaving, reason: reasonTerminating, message: "the cluster deletes it"}
 	if l.object.GetDeletionTimestamp() != nil {
 		return leaving, nil
 	}
 	uid, background := l.object.GetUID(), metav1.DeletePropagationBackground
-	err := on.Delete(ctx, r.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background})
+	o := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background}
+	err := on.Delete(as.in(ctx), r.Name, o)
+	if apierrors.IsForbidden(err) && !as.nobody() && on.Delete(ctx, r.Name, o) == nil {
+		err = nil
+	}
 	m.meter.write(m.name, "delete", err)
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // the watch brings what is
 		return leaving, nil
 	}
-	return failed(r, "delete", err), err
+	return failed(r, "delete", as, err), err
 }
