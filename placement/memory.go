@@ -16,12 +16,13 @@ type Memory struct {
 
 // Recollection is what is remembered of one cluster.
 type Recollection struct {
-	Ordered int64     `json:"ordered,omitempty"` // replicas last ordered there
-	Seen    int64     `json:"seen,omitempty"`    // replicas last seen asked for there
-	Silent  time.Time `json:"silent,omitzero"`   // since when it does not answer
-	Back    time.Time `json:"back,omitzero"`     // since when it answers again, for settleTime
-	Room    int64     `json:"room,omitempty"`    // mode free: the weight in force
-	Lesson  *Lesson   `json:"lesson,omitempty"`  // what its pods that found no node have taught
+	Ordered  int64     `json:"ordered,omitempty"`  // replicas last ordered there
+	Seen     int64     `json:"seen,omitempty"`     // replicas last seen asked for there
+	Silent   time.Time `json:"silent,omitzero"`    // since when it does not answer
+	Replaced bool      `json:"replaced,omitempty"` // it is silent, and what it had is placed elsewhere
+	Back     time.Time `json:"back,omitzero"`      // since when it answers again, for settleTime
+	Room     int64     `json:"room,omitempty"`     // mode free: the weight in force
+	Lesson   *Lesson   `json:"lesson,omitempty"`   // what its pods that found no node have taught
 }
 
 // Lesson is a capacity that was learned the hard way.

@@ -8,7 +8,8 @@ import "time"
 // duplicate in each cluster; negative for a kind that has none.
 //
 //   - A silent cluster keeps its replicas in the count until its grace is over; then
-//     they are placed elsewhere in addition. It is never given orders.
+//     they are placed elsewhere in addition. It is never given orders. While most
+//     clusters are silent they wait longer, and not at all where it is to be left.
 //   - A source shrinks only by what is ready elsewhere beyond the wanted number. What
 //     is silent, has just come back or is not obeyed yet counts as not ready.
 //   - At most Spread.Budget replicas are on the move: asked for beyond the wanted
@@ -79,7 +80,7 @@ func (s *stage) place(replicas int64) {
 	for _, p := range s.posts {
 		switch {
 		case p.silent():
-			if !p.mourned {
+			if !p.Replaced {
 				p.goal = p.have
 				s.wanted -= p.have
 				calm = calm && p.have == 0

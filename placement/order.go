@@ -87,8 +87,10 @@ func (s *stage) reasons(p *post, o Order) []string {
 		say("%s", p.Why)
 	}
 	switch since := p.Recollection.Silent.UTC().Format(time.RFC3339); {
-	case p.silent() && p.mourned:
+	case p.silent() && p.Replaced:
 		say("silent since %s: its %d are placed elsewhere", since, p.have)
+	case p.silent() && p.missing > 0:
+		say("silent since %s, as %d of %d clusters are or just were, which looks like a fault of our own network: its %d are waited for until most answer, or it is drained", since, p.missing, p.asked, p.have)
 	case p.silent():
 		say("silent since %s: its %d are waited for until %s", since, p.have, p.Recollection.Silent.Add(s.grace).UTC().Format(time.RFC3339))
 	case !p.believed:

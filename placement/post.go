@@ -39,7 +39,8 @@ type post struct {
 	Recollection
 	known bool // it is a cluster of the fleet still
 
-	mourned  bool  // silent for longer than the grace
+	missing  int   // clusters that are silent as it is, where that is most of asked; else 0
+	asked    int   // clusters that could answer
 	have     int64 // ordered there, obeyed or not; of a silent one: what it surely had
 	ready    int64 // of have
 	believed bool  // it answers, and not just since a moment
@@ -88,22 +89,22 @@ func posts(choices []Choice, sights []Sight, m Memory, grace time.Duration, now 
 	}
 	list := make([]*post, 0, len(byName))
 	for _, p := range byName {
-		p.recall(grace, now)
+		p.recall(now)
 		list = append(list, p)
 	}
 	slices.SortFunc(list, func(a, b *post) int { return cmp.Compare(a.Choice.Cluster, b.Choice.Cluster) })
+	mourn(list, grace, now)
 	return list
 }
 
 // recall brings the memory of a cluster up to date with what is seen of it.
-func (p *post) recall(grace time.Duration, now time.Time) {
+func (p *post) recall(now time.Time) {
 	r := &p.Recollection
 	if since := p.Sight.Silent; !since.IsZero() {
 		if r.Silent.IsZero() || since.Before(r.Silent) {
 			r.Silent = since
 		}
 		r.Back = time.Time{}
-		p.mourned = now.Sub(r.Silent) >= grace
 		p.have = min(r.Ordered, r.Seen)
 		p.ready = 0
 		return
@@ -111,6 +112,7 @@ func (p *post) recall(grace time.Duration, now time.Time) {
 	if !r.Silent.IsZero() { // orders of old are void: it goes on with what it has
 		r.Silent, r.Back, r.Ordered = time.Time{}, now, p.Desired
 	}
+	r.Replaced = false
 	if !r.Back.IsZero() && now.Sub(r.Back) >= settleTime {
 		r.Back = time.Time{}
 	}
@@ -125,8 +127,8 @@ func (p *post) recall(grace time.Duration, now time.Time) {
 
 // worthRemembering: clusters that have nothing are not.
 func (p *post) worthRemembering() bool {
-	if !p.known && p.mourned {
-		return false // it left the fleet and its replicas have been replaced
+	if !p.known && p.Replaced {
+		return false // it left the fleet, and its replicas are placed elsewhere
 	}
 	r := p.Recollection
 	return p.Present || r.Ordered > 0 || r.Seen > 0 || r.Lesson != nil || r.Room > 0 || !r.Back.IsZero()

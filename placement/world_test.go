@@ -245,8 +245,12 @@ func (w *world) checkOrders(sights []Sight, before Memory) {
 			if i >= 0 && w.step.Orders[i].Act != ActNone {
 				w.t.Errorf("%v: %s is silent and given an order", w.at(), s.Cluster)
 			}
-			if w.clock().Sub(s.Silent) < w.template.Spread.Grace {
-				counted += min(w.memory.Clusters[s.Cluster].Ordered, w.memory.Clusters[s.Cluster].Seen)
+			r := w.memory.Clusters[s.Cluster]
+			if due := w.replaceable(s.Cluster, before); r.Ordered > 0 && r.Replaced != due {
+				w.t.Errorf("%v: %s is silent, and that it is replaced is %v, want %v\n%s", w.at(), s.Cluster, r.Replaced, due, w)
+			}
+			if !r.Replaced {
+				counted += min(r.Ordered, r.Seen)
 			}
 			continue
 		}
@@ -262,6 +266,34 @@ func (w *world) checkOrders(sights []Sight, before Memory) {
 	if asked > max(had, max(0, w.replicas-counted)+budget) {
 		w.t.Errorf("%v: %d replicas are asked for, before %d, of %d with %d silent and a budget of %d", w.at(), asked, had, w.replicas, counted, budget)
 	}
+}
+
+// replaceable says whether a silent cluster's replicas are to be placed elsewhere, in
+// other words than mourn does: without order, one cluster after the other.
+func (w *world) replaceable(name string, before Memory) bool {
+	c, r := w.town(name), before.Clusters[name]
+	since := func(c *town) time.Time {
+		if t := before.Clusters[c.name].Silent; !t.IsZero() && t.Before(c.silent) {
+			return t
+		}
+		return c.silent
+	}
+	switch {
+	case r.Replaced && !r.Silent.IsZero() || c.stand == StandLeaving || c.stand == StandOutside:
+		return true
+	case w.clock().Sub(since(c)) < w.template.Spread.Grace:
+		return false
+	}
+	silent, answer := 0, 0
+	for _, other := range w.towns {
+		switch o := before.Clusters[other.name]; {
+		case other.silent.IsZero() && w.memory.Clusters[other.name].Back.IsZero():
+			answer++
+		case other.silent.IsZero(), !since(other).Before(since(c).Add(-w.template.Spread.Grace)), min(o.Ordered, o.Seen) > 0 && !w.memory.Clusters[other.name].Replaced:
+			silent++
+		}
+	}
+	return silent < 2 || silent <= answer
 }
 
 func (w *world) at() time.Duration { return time.Duration(w.now) * tick }

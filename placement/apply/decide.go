@@ -93,7 +93,7 @@ func (d *desk) think(w *workload, now time.Time) {
 // see looks at all members. What has just begun is waited for: settled is false while a
 // member may answer, or show what it has, within a moment.
 func (d *desk) see(w *workload, now time.Time) (views []view, settled bool) {
-	settled = d.a.plan.Load() != nil && d.a.members.Load() != nil
+	settled = d.a.plan.Load() != nil && d.staffed != nil && d.staffed == d.a.members.Load() // who is missing among the members has left
 	moment := 2 * d.a.cfg.Pace.Timeout
 	for _, name := range d.names() {
 		m := d.members[name]

@@ -37,6 +37,7 @@ type desk struct {
 	workloads map[types.UID]*workload
 	backlog   backlog
 	members   map[string]*running
+	staffed   *map[string]Member           // that members were made of
 	known     map[string]placement.Cluster // members of which it is known where they stand, as of this look
 	followed  *followed
 	work      sync.WaitGroup
@@ -221,6 +222,7 @@ func (d *desk) staff(ctx context.Context) {
 	if want == nil {
 		return
 	}
+	d.staffed = want
 	for _, name := range slices.Sorted(maps.Keys(d.members)) {
 		if _, stays := (*want)[name]; !stays {
 			d.members[name].stop()
