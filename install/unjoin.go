@@ -22,15 +22,18 @@ import (
 type Leaving struct {
 	Name      string
 	Namespace string        // of the installation, in both clusters; empty means meridian-system
-	Grace     time.Duration // between the order to drain and the end
-	Force     bool          // also when the member cannot be reached: its part stays there
+	Grace     time.Duration // for what is under way, between the order to drain and the end
+	Timeout   time.Duration // that workloads may take to run elsewhere; 0 means 10 min
+	Force     bool          // without waiting for workloads, and also when the member cannot be reached: its part stays there
+	Keep      bool          // what was placed there stays, and is nobody's
 }
 
 var clustersResource = v1alpha1.SchemeGroupVersion.WithResource("clusters")
 
-// Unjoin lets a member go: it sends nothing new there, waits, and then removes what
-// Join has made, in both clusters. What is gone already is fine. member may be nil
-// with Force.
+// Unjoin lets a member go: it sends nothing new there, waits until its workloads run
+// elsewhere, and then removes what was placed there and what Join has made, in both
+// clusters. What is gone already is fine. member may be nil with Force: it then keeps
+// what it has.
 func Unjoin(ctx context.Context, member, host *Reach, l Leaving, p Progress) error {
 	l.Namespace = cmp.Or(l.Namespace, Namespace)
 	unreachable := errors.New("no --context leads to it")
@@ -52,19 +55,35 @@ func Unjoin(ctx context.Context, member, host *Reach, l Leaving, p Progress) err
 			return fmt.Errorf("context %s leads to the member %s, not to %s, and %s would lose what was made there; write \"meridian unjoin %s\", or give the context of %s", member.Name, other, l.Name, other, other, l.Name)
 		}
 	}
+	reached := unreachable == nil
+	if l.Keep && reached { // first, so that nothing that drains is taken away
+		p.Say("%s (%s):", l.Name, member.Name)
+		if err := l.revoke(ctx, member, p); err != nil {
+			return err
+		}
+	}
 	if err := l.drain(ctx, host, p); err != nil {
 		return err
+	}
+	if !l.Keep && reached { // while it is a member still, so that this can be gone on with
+		p.Say("%s (%s):", l.Name, member.Name)
+		if err := l.revoke(ctx, member, p); err != nil {
+			return err
+		}
+		if err := l.sweep(ctx, member, host, p); err != nil {
+			return err
+		}
 	}
 	p.Say("host (%s):", host.Name)
 	if err := host.removeAll(ctx, l.inHost(), p); err != nil {
 		return err
 	}
-	if unreachable != nil {
-		p.Say("%s: left as it is, since %v. Its ServiceAccount %s/%s and the roles meridian:… stay there, and their token ends by itself; \"meridian unjoin %s --context CONTEXT --host-context %s\" removes them, also later.", l.Name, unreachable, l.Namespace, memberAccount, l.Name, host.Name)
+	if !reached {
+		p.Say("%s: left as it is, since %v. What was placed there stays there, and so do its ServiceAccount %s/%s and the roles meridian:…, whose token ends by itself; \"meridian unjoin %s --context CONTEXT --host-context %s\" removes them, also later.", l.Name, unreachable, l.Namespace, memberAccount, l.Name, host.Name)
 		return nil
 	}
 	p.Say("%s (%s):", l.Name, member.Name)
-	return l.clean(ctx, member, p)
+	return l.clean(ctx, member, host, p)
 }
 
 // inHost are the host's objects of a member; the last goes first, so that the member
@@ -84,66 +103,57 @@ func (l *Leaving) inMember() []*unstructured.Unstructured {
 	return append(memberObjects(l.Namespace), workloadObjects(l.Namespace, nil, nil)...)
 }
 
-// Left are the objects that Unjoin deletes, by their names, the first first. A nil
-// member keeps its own.
-func Left(member *Reach, l Leaving) []Part {
+// Foresee says what Unjoin would wait for, and returns the objects that it would
+// delete, by their names, the first first. A nil member keeps its own.
+func Foresee(ctx context.Context, member, host *Reach, l Leaving, p Progress) ([]Part, error) {
 	l.Namespace = cmp.Or(l.Namespace, Namespace)
-	host := l.inHost()
-	slices.Reverse(host)
-	parts := []Part{{Where: "host cluster", Objects: host}}
-	if member == nil {
-		return parts
+	left, owners := stays{}, map[types.UID]bool{}
+	if _, err := (hostBooks{host}).each(ctx, func(o *unstructured.Unstructured) {
+		owners[o.GetUID()] = true
+		left.see(o, l.Name, false)
+	}); err != nil {
+		return nil, err
+	}
+	switch d := (departure{Leaving: &l, left: left}); {
+	case len(left) > 0:
+		p.Say("%s.", d.intent())
+	case len(owners) > 0:
+		p.Say("No workload has to move.")
+	}
+	objects := l.inHost()
+	slices.Reverse(objects)
+	parts := []Part{{Where: "host cluster", Objects: objects}}
+	if member == nil || l.Force && member.version() != nil {
+		return parts, nil
+	}
+	found, others, err := member.placed(ctx, owners, p)
+	if err != nil {
+		return nil, err
+	}
+	if len(others) > 0 {
+		p.Say("Note: these were placed by FederatedObjects that %s does not have, and stay: %s.", host.Name, some(others))
 	}
 	var own []*unstructured.Unstructured
+	for _, o := range found {
+		if !l.Keep {
+			own = append(own, bare(o.GroupVersionKind(), o.GetNamespace(), o.GetName()))
+		}
+	}
 	for _, o := range slices.Backward(l.inMember()) {
 		own = append(own, bare(o.GroupVersionKind(), o.GetNamespace(), o.GetName()))
 	}
-	return append(parts, Part{Where: "member " + l.Name, Objects: own})
-}
-
-// drain orders that nothing new be sent to the member, and waits.
-func (l *Leaving) drain(ctx context.Context, host *Reach, p Progress) error {
-	clusters := host.dynamic.Resource(clustersResource)
-	c, err := clusters.Get(ctx, l.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		names, err := host.Members(ctx)
-		p.Say("%s is no member of %s, or not any more; that has %s.", l.Name, host.Name, orNone(names))
-		return err
-	}
-	if err != nil {
-		return host.explain("reading Cluster "+l.Name, err)
-	}
-	if l.Grace <= 0 {
-		return nil
-	}
-	if draining, _, _ := unstructured.NestedBool(c.Object, "spec", "draining"); !draining {
-		patch := []byte(`{"spec":{"draining":true}}`)
-		if _, err := clusters.Patch(ctx, l.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: manager + "-unjoin"}); err != nil {
-			return host.explain("draining Cluster "+l.Name, err)
-		}
-	}
-	p.Say("%s drains for %s: nothing new is sent there, and what is under way may finish.", l.Name, l.Grace)
-	end := time.NewTimer(l.Grace)
-	defer end.Stop()
-	tell := time.NewTicker(sayEvery)
-	defer tell.Stop()
-	for begin := time.Now(); ; {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s still drains and is still a member; go on with \"meridian unjoin %s --host-context %s\", or take it back with \"kubectl --context %s patch cluster.meridian.dev %s --type merge -p '{\"spec\":{\"draining\":false}}'\": %w", l.Name, l.Name, host.Name, host.Name, l.Name, ctx.Err())
-		case <-tell.C:
-			p.Say("  … %s to go", (l.Grace - time.Since(begin)).Round(time.Second))
-		case <-end.C:
-			return nil
-		}
-	}
+	return append(parts, Part{Where: "member " + l.Name, Objects: own}), nil
 }
 
 // clean removes from the member what was made for the host, and the namespace if
-// that was made for it too and holds nothing else.
-func (l *Leaving) clean(ctx context.Context, member *Reach, p Progress) error {
+// that was made for it too and holds nothing else. Now that nobody there may write any
+// more, it looks for workloads once more.
+func (l *Leaving) clean(ctx context.Context, member, host *Reach, p Progress) error {
 	objects := l.inMember()
 	if err := member.removeAll(ctx, objects, p); err != nil {
+		return err
+	}
+	if err := l.sweep(ctx, member, host, p); err != nil {
 		return err
 	}
 	ns, err := member.kube.CoreV1().Namespaces().Get(ctx, l.Namespace, metav1.GetOptions{})

@@ -1,6 +1,8 @@
 package placement
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -21,7 +23,16 @@ const (
 	AnnotationPlacedBy = ownPrefix + "placed-by"
 	// AnnotationPlacedFrom names that object, for people.
 	AnnotationPlacedFrom = ownPrefix + "placed-from"
+	// AnnotationNeededBy names all host objects that an object is there for, by UID,
+	// "a,b", sorted. Without it there is one: the one that placed it.
+	AnnotationNeededBy = ownPrefix + "needed-by"
+	// AnnotationApplied is the digest of what was applied, so that a restart finds out by
+	// looking whether anything is to be written.
+	AnnotationApplied = ownPrefix + "applied"
 )
+
+// MaxNeeding bounds how many host objects are named on one object.
+const MaxNeeding = 200
 
 // Owner is the host cluster's object for whose sake an object is in a member.
 type Owner struct {
@@ -43,6 +54,24 @@ func OwnerOf(live *unstructured.Unstructured) (uid types.UID, from string, place
 	uid = types.UID(textAt(live.Object, "metadata", "annotations", AnnotationPlacedBy))
 	from = textAt(live.Object, "metadata", "annotations", AnnotationPlacedFrom)
 	return uid, from, uid != "" && textAt(live.Object, "metadata", "labels", LabelPlaced) == "true"
+}
+
+// NeededBy are the host objects that a placed object is there for, by UID; none: it was
+// not placed.
+func NeededBy(live *unstructured.Unstructured) []types.UID {
+	uid, _, placed := OwnerOf(live)
+	if !placed {
+		return nil
+	}
+	text := textAt(live.Object, "metadata", "annotations", AnnotationNeededBy)
+	if text == "" || len(text) >= 64*MaxNeeding {
+		return []types.UID{uid}
+	}
+	var list []types.UID
+	for uid := range strings.SplitSeq(text, ",") {
+		list = append(list, types.UID(uid))
+	}
+	return list
 }
 
 // mark writes the owner on an object that is nobody else's; false when its labels

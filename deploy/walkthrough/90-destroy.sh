@@ -6,7 +6,7 @@ source "$(dirname "$0")/00-settings.sh"
 
 if command -v "$MERIDIAN" >/dev/null; then
   for m in $MEMBERS; do
-    "$MERIDIAN" unjoin "$m" --context "$(context "$m")" --host-context "$(context "$HOST")" --grace 30s ||
+    "$MERIDIAN" unjoin "$m" --context "$(context "$m")" --host-context "$(context "$HOST")" --grace 30s --force ||
       echo "$m could not be unjoined; it is destroyed all the same" >&2
   done
   for m in $MEMBERS; do

@@ -5,12 +5,14 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/meridian-lb/meridian/placement"
 )
 
 // successor is the manager that spec.replicas is handed over to when an autoscaler
 // of the member is to decide them: a field that nobody manages any more is removed,
 // and an API server would fill in 1.
-const successor = "meridian-handover"
+const successor = placement.Successor
 
 // ownsReplicas reports whether spec.replicas is among some fields.
 func ownsReplicas(f *metav1.FieldsV1) bool {

@@ -15,22 +15,12 @@ import (
 
 // What is written on an object in a member beside what placement.Render writes.
 const (
-	// neededByAnnotation names all FederatedObjects that an object is there for, by
-	// UID, "a,b", sorted. Without it there is one: the one that placed it.
-	neededByAnnotation = "meridian.dev/needed-by"
-	// appliedAnnotation is the digest of what was applied, so that a restart finds
-	// out by looking whether anything is to be written.
-	appliedAnnotation = "meridian.dev/applied"
+	neededByAnnotation = placement.AnnotationNeededBy
+	appliedAnnotation  = placement.AnnotationApplied
 	// namespaceAnnotation is on namespaces that were made because a workload needed
 	// them. They are never deleted: others may have put something there since.
 	namespaceAnnotation = "meridian.dev/created-for"
 )
-
-// ourAnnotations are taken off an object that is left to its cluster.
-var ourAnnotations = []string{placement.AnnotationPlacedBy, placement.AnnotationPlacedFrom, neededByAnnotation, appliedAnnotation}
-
-// maxNeeding bounds how many FederatedObjects are named on one object.
-const maxNeeding = 200
 
 // mark is the object that is applied: a rendered one, with who needs it and its digest.
 func mark(o *unstructured.Unstructured, needing []types.UID) *unstructured.Unstructured {
@@ -46,7 +36,7 @@ func mark(o *unstructured.Unstructured, needing []types.UID) *unstructured.Unstr
 			uids = append(uids, string(uid))
 		}
 		slices.Sort(uids)
-		annotations[neededByAnnotation] = strings.Join(uids[:min(len(uids), maxNeeding)], ",")
+		annotations[neededByAnnotation] = strings.Join(uids[:min(len(uids), placement.MaxNeeding)], ",")
 	}
 	o.SetAnnotations(annotations)
 	annotations[appliedAnnotation] = digest(o.Object)
@@ -57,18 +47,7 @@ func mark(o *unstructured.Unstructured, needing []types.UID) *unstructured.Unstr
 // neededBy are the FederatedObjects that a placed object is there for, by UID; none:
 // it was not placed.
 func neededBy(o *unstructured.Unstructured) []types.UID {
-	uid, _, placed := placement.OwnerOf(o)
-	if !placed {
-		return nil
-	}
-	list := []types.UID{uid}
-	if text := o.GetAnnotations()[neededByAnnotation]; text != "" && len(text) < 64*maxNeeding {
-		list = list[:0]
-		for uid := range strings.SplitSeq(text, ",") {
-			list = append(list, types.UID(uid))
-		}
-	}
-	return list
+	return placement.NeededBy(o)
 }
 
 // digest tells one value from every other; maps are read in order of their keys.

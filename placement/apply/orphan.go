@@ -2,8 +2,6 @@ package apply
 
 import (
 	"context"
-	"encoding/json"
-	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,24 +26,7 @@ func (m *member) orphan(ctx context.Context, r ref, as account, on dynamic.Resou
 	case len(neededBy(o)) == 0:
 		return leaving, nil
 	}
-	labels, annotations := o.GetLabels(), o.GetAnnotations()
-	delete(labels, placement.LabelPlaced)
-	for _, a := range ourAnnotations {
-		delete(annotations, a)
-	}
-	fields := slices.DeleteFunc(o.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool {
-		return f.Manager == placement.Manager || f.Manager == successor
-	})
-	if len(fields) == 0 {
-		fields = []metav1.ManagedFieldsEntry{{}} // an empty list would mean: as it was
-	}
-	patch, err := json.Marshal([]map[string]any{
-		{"op": "test", "path": "/metadata/uid", "value": o.GetUID()},
-		{"op": "replace", "path": "/metadata/resourceVersion", "value": o.GetResourceVersion()},
-		{"op": "add", "path": "/metadata/labels", "value": labels},
-		{"op": "add", "path": "/metadata/annotations", "value": annotations},
-		{"op": "add", "path": "/metadata/managedFields", "value": fields},
-	})
+	patch, err := placement.Release(o)
 	if err != nil {
 		return failed(r, "orphan", as, err), err
 	}
