@@ -3,6 +3,7 @@ package install
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,8 +17,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/placement"
 )
 
 // Removing is an order to take an installation away.
@@ -63,6 +66,12 @@ func Uninstall(ctx context.Context, r *Reach, o Removing, dryRun bool, p Progres
 	p.Say("%s:", r.Name)
 	for _, x := range objects {
 		stop := p.during("deleting %s", name(x))
+		if x.GetKind() == "CustomResourceDefinition" && x.GetName() == federatedResource.GroupResource().String() {
+			if err := r.unguard(ctx); err != nil {
+				stop()
+				return nil, err
+			}
+		}
 		err := r.removeAll(ctx, []*unstructured.Unstructured{x}, p)
 		if err == nil && (x.GetKind() == "Namespace" || x.GetKind() == "CustomResourceDefinition") {
 			err = r.ended(ctx, x, p)
@@ -74,6 +83,32 @@ func Uninstall(ctx context.Context, r *Reach, o Removing, dryRun bool, p Progres
 	}
 	r.withdraw(ctx, ingresses, p)
 	return parts, nil
+}
+
+// unguard takes our finalizer off the FederatedObjects, which would wait for ever for
+// daemons that are no more. What is placed in members stays there.
+func (r *Reach) unguard(ctx context.Context) error {
+	var guarded []*unstructured.Unstructured
+	if _, err := (hostBooks{r}).each(ctx, func(o *unstructured.Unstructured) {
+		if slices.Contains(o.GetFinalizers(), placement.Finalizer) {
+			bare := bare(o.GroupVersionKind(), o.GetNamespace(), o.GetName())
+			bare.SetFinalizers(slices.DeleteFunc(o.GetFinalizers(), func(f string) bool { return f == placement.Finalizer }))
+			bare.SetResourceVersion(o.GetResourceVersion())
+			guarded = append(guarded, bare)
+		}
+	}); err != nil {
+		return err
+	}
+	for _, o := range guarded {
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": o.GetResourceVersion(), "finalizers": o.GetFinalizers()}})
+		if err == nil {
+			_, err = r.dynamic.Resource(federatedResource).Namespace(o.GetNamespace()).Patch(ctx, o.GetName(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: manager + "-uninstall"})
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return r.explain("taking the finalizer off "+name(o), err)
+		}
+	}
+	return nil
 }
 
 // ended waits until something that holds others is gone, so that init may begin anew.
@@ -118,9 +153,9 @@ func (o *Removing) find(ctx context.Context, r *Reach) (objects []*unstructured.
 	}
 	sortObjects(objects)
 	if o.CRDs {
-		notes = append(notes, "with the CRDs every Cluster, FederatedObject, Placement, TrafficPolicy and Zone goes.")
+		notes = append(notes, "with the CRDs every Cluster, FederatedObject, Placement, TrafficPolicy and Zone goes; what is placed in clusters stays there.")
 	} else if there, _ := r.crd(ctx, v1alpha1.Group, v1alpha1.KindCluster); there {
-		notes = append(notes, "the CRDs stay, and with them every FederatedObject, Placement, TrafficPolicy and Zone; --crds deletes them too.")
+		notes = append(notes, "the CRDs stay, and with them every FederatedObject, Placement, TrafficPolicy and Zone; --crds deletes them too. Until init is run again nobody carries FederatedObjects out, nor finishes deleting them.")
 	}
 	for _, m := range members {
 		objects = append(objects, m)
@@ -264,6 +299,7 @@ func (o *Removing) daemons(ctx context.Context, r *Reach) ([]*unstructured.Unstr
 	for _, x := range []*unstructured.Unstructured{
 		bare(corev1.SchemeGroupVersion.WithKind("ConfigMap"), o.Namespace, v1alpha1.LedgerName),
 		bare(coordinationv1.SchemeGroupVersion.WithKind("Lease"), o.Namespace, v1alpha1.LeaseName),
+		bare(coordinationv1.SchemeGroupVersion.WithKind("Lease"), o.Namespace, v1alpha1.WorkloadsLease),
 	} {
 		client, err := r.resource(ctx, x)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/placement"
 )
 
 // left lists what bears Meridian's label in a cluster, namespaces that end too.
@@ -243,6 +244,12 @@ func TestUninstall(t *testing.T) {
 	t.Run("by force and with all, members too", func(t *testing.T) {
 		inited(eu, Settings{Region: "europe-west1"})
 		join()
+		o := fares(t, someWeb, "", "")
+		o.SetNamespace(metav1.NamespaceDefault)
+		o.SetFinalizers([]string{placement.Finalizer}) // as daemons do, who are no more when it is to go
+		if _, err := eu.dynamic.Resource(federatedResource).Namespace(metav1.NamespaceDefault).Create(ctx, o, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 		out := uninstall(eu, Removing{Force: true, CRDs: true})
 		if !strings.Contains(out, "what was made in the member us-1 stays there") {
 			t.Errorf("%s", out)

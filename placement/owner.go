@@ -29,6 +29,9 @@ const (
 	// AnnotationApplied is the digest of what was applied, so that a restart finds out by
 	// looking whether anything is to be written.
 	AnnotationApplied = ownPrefix + "applied"
+	// Finalizer keeps a FederatedObject until its clusters have let go of what they have
+	// for it. It is there before anything is written to them.
+	Finalizer = ownPrefix + "placement"
 )
 
 // MaxNeeding bounds how many host objects are named on one object.

@@ -14,8 +14,9 @@ const HostNamespace = "meridian-system"
 
 // What the daemons themselves make in the namespace of their installation.
 const (
-	LedgerName = "meridian-hosts"  // ConfigMap: since when hosts are claimed
-	LeaseName  = "meridian-status" // Lease: who of them writes status
+	LedgerName     = "meridian-hosts"     // ConfigMap: since when hosts are claimed
+	LeaseName      = "meridian-status"    // Lease: who of them writes status
+	WorkloadsLease = "meridian-placement" // Lease: who of them carries workloads out
 )
 
 // HostCluster is the name that objects of the installation itself carry in

@@ -7,11 +7,10 @@ import (
 	"time"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/placement"
 )
 
-// finalizer keeps a FederatedObject until its clusters have let go of what they
-// have for it. It is there before anything is written to them.
-const finalizer = "meridian.dev/placement"
+const finalizer = placement.Finalizer
 
 // guarded reports whether a workload has our finalizer.
 func (w *workload) guarded() bool { return slices.Contains(w.object.Finalizers, finalizer) }

@@ -11,11 +11,13 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
+
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
 
 // leaseName is the Lease of which one replica at a time is the holder; it alone
 // writes. The others watch, so that they can go on at once.
-const leaseName = "meridian-placement"
+const leaseName = v1alpha1.WorkloadsLease
 
 // term is the time during which this replica writes.
 type term struct {
