@@ -24,9 +24,9 @@ import (
 
 // settle waits until the crowd has been served some more.
 func (w *world) settle(c *crowd, n int) {
-	w.t.Helper()
+	w.T().Helper()
 	goal := c.total() + n
-	w.eventually("the crowd goes on", 60*time.Second, func(context.Context) error {
+	w.Eventually("the crowd goes on", 60*time.Second, func(context.Context) error {
 		if got := c.total(); got < goal {
 			return fmt.Errorf("%d of %d requests", got, goal)
 		}
@@ -37,16 +37,15 @@ func (w *world) settle(c *crowd, n int) {
 // operator runs a command of the command line on the host's daemon, as its operator.
 func (w *world) operator(args ...string) (string, error) {
 	us := w.site("us")
-	dir := filepath.Join(w.dir, "operator")
-	papers := us.secret("meridian-operator-identity")
-	us.identity(dir, papers["tls.crt"], papers["tls.key"], papers["ca.crt"])
-	return w.run("", filepath.Join(w.bin, "meridian"), append(args, "--server", fmt.Sprintf("%s:%d", us.daemon(), adminPort), "--identity", dir)...)
+	dir := filepath.Join(w.Dir, "operator")
+	w.Identity(dir, us.secret("meridian-operator-identity"), "tls")
+	return w.Run("", filepath.Join(w.Bin, "meridian"), append(args, "--server", fmt.Sprintf("%s:%d", us.daemon(), adminPort), "--identity", dir)...)
 }
 
 // says waits until an operator's command prints all the words.
 func (w *world) says(within time.Duration, command string, words ...string) {
-	w.t.Helper()
-	w.eventually("meridian "+command, within, func(context.Context) error {
+	w.T().Helper()
+	w.Eventually("meridian "+command, within, func(context.Context) error {
 		out, err := w.operator(strings.Fields(command)...)
 		if err != nil {
 			return err
@@ -62,8 +61,8 @@ func (w *world) says(within time.Duration, command string, words ...string) {
 
 // endpoints waits until the host's daemon knows so many ready endpoints of the workload in a cluster.
 func (w *world) endpoints(s *site, want int, within time.Duration) {
-	w.t.Helper()
-	w.eventually(fmt.Sprintf("%d endpoints in %s", want, s.cluster), within, func(context.Context) error {
+	w.T().Helper()
+	w.Eventually(fmt.Sprintf("%d endpoints in %s", want, s.cluster), within, func(context.Context) error {
 		out, err := w.operator("get", "services", "-o", "json")
 		if err != nil {
 			return err
@@ -105,7 +104,7 @@ func (w *world) destroy() {
 		for _, kind := range []string{"namespaces", "crds", "clusterroles", "clusterrolebindings", "ingressclasses"} {
 			for _, left := range strings.Fields(s.kubectl("", "get", kind, "-o", "name")) {
 				if strings.Contains(left, "meridian") {
-					w.t.Errorf("%s still has %s", name, left)
+					w.T().Errorf("%s still has %s", name, left)
 				}
 			}
 		}
@@ -145,7 +144,7 @@ func (w *world) latency() {
 	eu := w.site("eu")
 	eu.kubectl(flip, "apply", "-f", "-")
 	for _, s := range w.sites {
-		w.eventually("the service is known in "+s.cluster, 20*time.Second, func(ctx context.Context) error { return s.holds(ctx, "default/flip/80", eu.name, 1) })
+		w.Eventually("the service is known in "+s.cluster, 20*time.Second, func(ctx context.Context) error { return s.holds(ctx, "default/flip/80", eu.name, 1) })
 	}
 	before := w.updates()
 	const changes = 200
@@ -153,15 +152,15 @@ func (w *world) latency() {
 	for i := range changes {
 		want := 2 + i%7 // none twice in a row, and no old one that could pass for a new one
 		began := time.Now()
-		if _, err := eu.kube.DiscoveryV1().EndpointSlices("default").Patch(w.ctx, "flip-1", types.MergePatchType, flipTo(want), metav1.PatchOptions{}); err != nil {
-			w.t.Fatal(err)
+		if _, err := eu.kube.DiscoveryV1().EndpointSlices("default").Patch(w.Ctx, "flip-1", types.MergePatchType, flipTo(want), metav1.PatchOptions{}); err != nil {
+			w.T().Fatal(err)
 		}
 		var all sync.WaitGroup
 		late := make([]time.Duration, len(w.sites))
 		for at, s := range w.sites {
 			all.Go(func() {
 				for time.Since(began) < time.Minute {
-					if s.holds(w.ctx, "default/flip/80", eu.name, want) == nil {
+					if s.holds(w.Ctx, "default/flip/80", eu.name, want) == nil {
 						late[at] = time.Since(began)
 						return
 					}
@@ -173,19 +172,19 @@ func (w *world) latency() {
 		for at, s := range w.sites {
 			switch {
 			case late[at] == 0:
-				w.t.Fatalf("change %d has not reached %s after a minute", i, s.cluster)
+				w.T().Fatalf("change %d has not reached %s after a minute", i, s.cluster)
 			case late[at] > 200*time.Millisecond:
-				w.t.Logf("change %d at %s was in %s after %v", i, began.UTC().Format("15:04:05.000"), s.cluster, late[at].Round(time.Millisecond))
+				w.T().Logf("change %d at %s was in %s after %v", i, began.UTC().Format("15:04:05.000"), s.cluster, late[at].Round(time.Millisecond))
 			}
 			took = append(took, late[at])
 		}
 	}
 	slices.Sort(took)
 	p99 := took[len(took)*99/100]
-	w.t.Logf("%d changes of one endpoint were in the Envoys of three regions after %v (median), %v (p99), %v (slowest)",
+	w.T().Logf("%d changes of one endpoint were in the Envoys of three regions after %v (median), %v (p99), %v (slowest)",
 		changes, took[len(took)/2].Round(time.Millisecond), p99.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 	if p99 > 500*time.Millisecond {
-		w.t.Errorf("p99 is %v, want at most 500 ms", p99)
+		w.T().Errorf("p99 is %v, want at most 500 ms", p99)
 	}
 	after := w.updates()
 	for _, s := range w.sites {
@@ -201,7 +200,7 @@ func (w *world) latency() {
 			}
 		}
 		if !maps.Equal(got, want) {
-			w.t.Errorf("%s was sent %v updates, want %v", s.cluster, got, want)
+			w.T().Errorf("%s was sent %v updates, want %v", s.cluster, got, want)
 		}
 	}
 }
@@ -255,9 +254,9 @@ func (w *world) updates() map[string]map[string]int {
 	all := map[string]map[string]int{}
 	for _, s := range w.sites {
 		all[s.cluster] = map[string]int{}
-		text, err := s.envoyGet(w.ctx, "/stats?filter=update_success$")
+		text, err := s.envoyGet(w.Ctx, "/stats?filter=update_success$")
 		if err != nil {
-			w.t.Fatal(err)
+			w.T().Fatal(err)
 		}
 		for line := range strings.Lines(text) {
 			var n int
@@ -273,17 +272,17 @@ func (w *world) updates() map[string]map[string]int {
 // podsGo scales Europe's workload to nothing and back. What crosses the sea
 // meanwhile crosses it sealed, by relays.
 func (w *world) podsGo(from, to *site) {
-	ctx, hangUp := context.WithCancel(w.ctx)
+	ctx, hangUp := context.WithCancel(w.Ctx)
 	defer hangUp()
 	wire := w.tap(ctx)
 	c := w.crowd(host, true)
 	w.settle(c, 100)
 	from.kubectl("", "scale", "deployment/whereami", "--replicas=0")
-	w.eventually("Europeans are served from America", 30*time.Second, func(ctx context.Context) error { return w.served(ctx, from, to) })
+	w.Eventually("Europeans are served from America", 30*time.Second, func(ctx context.Context) error { return w.served(ctx, from, to) })
 	w.settle(c, 200)
 	wire.secret(w)
 	from.kubectl("", "scale", "deployment/whereami", "--replicas=2")
-	w.eventually("Europeans are back", 60*time.Second, func(ctx context.Context) error { return w.served(ctx, from, from) })
+	w.Eventually("Europeans are back", 60*time.Second, func(ctx context.Context) error { return w.served(ctx, from, from) })
 	w.settle(c, 100)
 	c.home("Europe's pods were gone")
 }
@@ -293,18 +292,18 @@ func (w *world) serverAway(s *site) {
 	c := w.crowd(host, true)
 	w.settle(c, 50)
 	if err := s.StopAPI(); err != nil {
-		w.t.Fatal(err)
+		w.T().Fatal(err)
 	}
 	down := time.Now()
 	w.says(20*time.Second, "get sources", "does not answer")
 	for _, x := range w.sites {
-		if err := w.served(w.ctx, x, x); err != nil {
-			w.t.Error(err)
+		if err := w.served(w.Ctx, x, x); err != nil {
+			w.T().Error(err)
 		}
 	}
 	<-time.After(time.Minute - time.Since(down)) // what is shown is a minute
-	if err := s.StartAPI(w.ctx); err != nil {
-		w.t.Fatal(err)
+	if err := s.StartAPI(w.Ctx); err != nil {
+		w.T().Fatal(err)
 	}
 	w.fresh(s)
 	w.settle(c, 50)
@@ -313,14 +312,14 @@ func (w *world) serverAway(s *site) {
 
 // fresh waits until the host's daemon is in touch with a member again.
 func (w *world) fresh(s *site) {
-	w.t.Helper()
+	w.T().Helper()
 	w.inTouch(s.cluster)
 }
 
 // inTouch waits until the host's daemon is in touch with a member, or with the host.
 func (w *world) inTouch(cluster string) {
-	w.t.Helper()
-	w.eventually(cluster+" is in touch", 60*time.Second, func(context.Context) error {
+	w.T().Helper()
+	w.Eventually(cluster+" is in touch", 60*time.Second, func(context.Context) error {
 		out, err := w.operator("get", "sources")
 		if err != nil {
 			return err
@@ -339,12 +338,12 @@ func (w *world) serverOlder(s *site) {
 	c := w.crowd(host, true)
 	was, err := s.Backup()
 	if err != nil {
-		w.t.Fatal(err)
+		w.T().Fatal(err)
 	}
 	s.kubectl("", "scale", "deployment/whereami", "--replicas=3")
 	w.endpoints(s, 3, 2*time.Minute) // the controllers have not forgotten that the API server was away
-	if err := s.Restore(w.ctx, was); err != nil {
-		w.t.Fatal(err)
+	if err := s.Restore(w.Ctx, was); err != nil {
+		w.T().Fatal(err)
 	}
 	w.inTouch("host")
 	w.fresh(s)
@@ -362,18 +361,18 @@ func (w *world) daemonRestarts(s, dead *site) {
 	c := w.crowd(host, true)
 	w.settle(c, 50)
 	if err := dead.StopAPI(); err != nil {
-		w.t.Fatal(err)
+		w.T().Fatal(err)
 	}
 	w.says(20*time.Second, "get sources", "does not answer")
 	if err := s.meridiand.Kill(); err != nil {
-		w.t.Fatal(err)
+		w.T().Fatal(err)
 	}
 	w.settle(c, 100)
 	s.startDaemon()
 	w.endpoints(dead, 2, 30*time.Second) // as on disk
 	w.settle(c, 100)
-	if err := dead.StartAPI(w.ctx); err != nil {
-		w.t.Fatal(err)
+	if err := dead.StartAPI(w.Ctx); err != nil {
+		w.T().Fatal(err)
 	}
 	w.fresh(dead)
 	w.endpoints(dead, 2, 30*time.Second)
@@ -387,26 +386,26 @@ func (w *world) daemonAlone(s, alive *site) {
 	c := w.crowd(host, true)
 	w.settle(c, 50)
 	if err := s.StopAPI(); err != nil {
-		w.t.Fatal(err)
+		w.T().Fatal(err)
 	}
 	w.says(20*time.Second, "get sources", "does not answer")
 	if err := s.meridiand.Kill(); err != nil {
-		w.t.Fatal(err)
+		w.T().Fatal(err)
 	}
 	w.settle(c, 100)
 	s.startDaemon()
 	w.fresh(alive)
 	for _, x := range w.sites {
-		w.eventually("all is as before in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return x.holds(ctx, "default/whereami/80", alive.name, 2) })
+		w.Eventually("all is as before in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return x.holds(ctx, "default/whereami/80", alive.name, 2) })
 	}
 	alive.kubectl("", "scale", "deployment/whereami", "--replicas=3")
 	for _, x := range w.sites {
-		took := w.eventually("a new pod of "+alive.cluster+" is known in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return x.holds(ctx, "default/whereami/80", alive.name, 3) })
-		w.t.Logf("a new pod of %s was in the Envoy of %s %.1f s later, the host's API server being dead", alive.cluster, x.cluster, took.Seconds())
+		took := w.Eventually("a new pod of "+alive.cluster+" is known in "+x.cluster, 30*time.Second, func(ctx context.Context) error { return x.holds(ctx, "default/whereami/80", alive.name, 3) })
+		w.T().Logf("a new pod of %s was in the Envoy of %s %.1f s later, the host's API server being dead", alive.cluster, x.cluster, took.Seconds())
 	}
 	w.settle(c, 100)
-	if err := s.StartAPI(w.ctx); err != nil {
-		w.t.Fatal(err)
+	if err := s.StartAPI(w.Ctx); err != nil {
+		w.T().Fatal(err)
 	}
 	w.inTouch("host")
 	w.fresh(s)
@@ -436,13 +435,13 @@ func (w *world) rotate(s *site) {
 // gatewayDies kills a front door: whoever asks DNS is sent elsewhere.
 func (w *world) gatewayDies(s, next *site) {
 	if err := s.gateway.Kill(); err != nil {
-		w.t.Fatal(err)
+		w.T().Fatal(err)
 	}
-	took := w.eventually("DNS leaves", 20*time.Second, func(ctx context.Context) error { return w.served(ctx, s, next) })
-	w.t.Logf("%s are sent to %s %.1f s after their gateway died", s.people, next.name, took.Seconds())
+	took := w.Eventually("DNS leaves", 20*time.Second, func(ctx context.Context) error { return w.served(ctx, s, next) })
+	w.T().Logf("%s are sent to %s %.1f s after their gateway died", s.people, next.name, took.Seconds())
 	s.startEnvoy()
-	took = w.eventually("home again", 30*time.Second, func(ctx context.Context) error { return w.served(ctx, s, s) })
-	w.t.Logf("and home %.1f s after it is back", took.Seconds())
+	took = w.Eventually("home again", 30*time.Second, func(ctx context.Context) error { return w.served(ctx, s, s) })
+	w.T().Logf("and home %.1f s after it is back", took.Seconds())
 }
 
 // leave lets a cluster go while it is in use.
@@ -450,7 +449,7 @@ func (w *world) leave(s *site) {
 	c := w.crowd(host, true)
 	w.settle(c, 100)
 	w.meridian("unjoin", s.cluster, "--context", s.cluster, "--host-context", "us", "--grace", "5s")
-	w.eventually("its users are served elsewhere", 20*time.Second, func(ctx context.Context) error {
+	w.Eventually("its users are served elsewhere", 20*time.Second, func(ctx context.Context) error {
 		u := s.newUser(nil)
 		defer u.client.CloseIdleConnections()
 		addr, h, err := u.visit(ctx, host, "/")
@@ -461,7 +460,7 @@ func (w *world) leave(s *site) {
 	})
 	w.settle(c, 200)
 	c.home("a cluster left")
-	w.eventually("it is no longer listed", 20*time.Second, func(context.Context) error {
+	w.Eventually("it is no longer listed", 20*time.Second, func(context.Context) error {
 		out, err := w.operator("get", "sources")
 		if err == nil && strings.Contains(out, "/kube/"+s.cluster+" ") {
 			err = fmt.Errorf("%s", out)
@@ -469,10 +468,10 @@ func (w *world) leave(s *site) {
 		return err
 	})
 	if out := w.site("us").kubectl("", "get", "clusters.meridian.dev", "-o", "name"); strings.Contains(out, "/"+s.cluster) {
-		w.t.Errorf("it is still there: %s", out)
+		w.T().Errorf("it is still there: %s", out)
 	}
-	if out, err := w.run("", w.programs.Kubectl, "--context", s.cluster, "get", "serviceaccount", "meridian", "-n", "meridian-system"); err == nil {
-		w.t.Errorf("its account is still there: %s", out)
+	if out, err := w.Run("", w.Programs.Kubectl, "--context", s.cluster, "get", "serviceaccount", "meridian", "-n", "meridian-system"); err == nil {
+		w.T().Errorf("its account is still there: %s", out)
 	}
 }
 
@@ -482,9 +481,9 @@ func (w *world) faults() {
 	c := w.crowd(host, true)
 	us, eu := w.site("us"), w.site("eu")
 	refused := func(s *site, object, want string) {
-		w.t.Helper()
-		if out, err := w.run(object, w.programs.Kubectl, "--context", s.cluster, "apply", "-f", "-"); err == nil || !strings.Contains(out, want) {
-			w.t.Errorf("%s: %v, want %q in\n%s", object, err, want, out)
+		w.T().Helper()
+		if out, err := w.Run(object, w.Programs.Kubectl, "--context", s.cluster, "apply", "-f", "-"); err == nil || !strings.Contains(out, want) {
+			w.T().Errorf("%s: %v, want %q in\n%s", object, err, want, out)
 		}
 	}
 	refused(us, `{apiVersion: meridian.dev/v1alpha1, kind: TrafficPolicy, metadata: {name: bad}, spec: {strategy: fastest}}`, "Unsupported value")
@@ -526,8 +525,8 @@ endpoints: [{addresses: [10.101.0.1], conditions: {ready: true}}]
 	w.says(60*time.Second, "get problems", "HostConflict", "ServiceNotFound", "nobody", "AddressNotAllowed", "10.101.0.1")
 	w.says(30*time.Second, "get sources", "(401)")
 	said := func(name, want string) {
-		w.t.Helper()
-		w.eventually("Cluster "+name+" says why", 30*time.Second, func(context.Context) error {
+		w.T().Helper()
+		w.Eventually("Cluster "+name+" says why", 30*time.Second, func(context.Context) error {
 			out := us.kubectl("", "get", "clusters.meridian.dev", name, "-o", "jsonpath={.status.conditions[*].message}")
 			if !strings.Contains(out, want) {
 				return fmt.Errorf("no %q in %q", want, out)
@@ -538,7 +537,7 @@ endpoints: [{addresses: [10.101.0.1], conditions: {ready: true}}]
 	said("exec-plugin", "exec")
 	said("wrong-ca", "certificate signed by unknown authority")
 	said("expired-token", "401")
-	w.eventually("the conflict is an event of its Ingress", 30*time.Second, func(context.Context) error {
+	w.Eventually("the conflict is an event of its Ingress", 30*time.Second, func(context.Context) error {
 		out := us.kubectl("", "get", "events", "-n", "other-team", "-o", "jsonpath={.items[*].message}")
 		if !strings.Contains(out, "belongs to namespace") {
 			return fmt.Errorf("%q", out)
@@ -546,8 +545,8 @@ endpoints: [{addresses: [10.101.0.1], conditions: {ready: true}}]
 		return nil
 	})
 	for _, x := range w.sites {
-		if err := w.served(w.ctx, x, x); err != nil {
-			w.t.Error(err)
+		if err := w.served(w.Ctx, x, x); err != nil {
+			w.T().Error(err)
 		}
 	}
 	us.kubectl("", "delete", "clusters.meridian.dev", "exec-plugin", "wrong-ca", "expired-token")
@@ -566,20 +565,20 @@ func (w *world) hijack(s *site) {
 		return s.kubectl("", append([]string{"get", "ingress", "-o", "jsonpath={.metadata.creationTimestamp}"}, args...)...)
 	}
 	if elder, shop := made("elder", "-n", "elders"), made("shop"); elder >= shop {
-		w.t.Fatalf("the elder Ingress was made at %s and the shop's at %s", elder, shop)
+		w.T().Fatalf("the elder Ingress was made at %s and the shop's at %s", elder, shop)
 	}
 	kept := func(when string) {
-		w.t.Helper()
+		w.T().Helper()
 		w.says(60*time.Second, "get problems", "Ingress elders/elder", `host "www.shop.example.com" belongs to namespace "default"`)
 		for _, x := range w.sites {
-			w.eventually(x.people+" are served "+when, 60*time.Second, func(ctx context.Context) error { return w.served(ctx, x, x) })
+			w.Eventually(x.people+" are served "+when, 60*time.Second, func(ctx context.Context) error { return w.served(ctx, x, x) })
 		}
 	}
 	c := w.crowd(host, true)
 	w.settle(c, 50)
 	s.kubectl("", "patch", "ingress", "elder", "-n", "elders", "--type=json", "-p", greedy)
 	kept("though an older Ingress names their host")
-	w.eventually("it is recorded", 30*time.Second, func(context.Context) error {
+	w.Eventually("it is recorded", 30*time.Second, func(context.Context) error {
 		out := s.kubectl("", "get", "configmap", "-n", "meridian-system", "--field-selector=metadata.name=meridian-hosts", "-o", "jsonpath={.items[*].data.claims}")
 		if !strings.Contains(out, " default www.shop.example.com") || !strings.Contains(out, " elders www.shop.example.com") {
 			return fmt.Errorf("%q", out)
@@ -588,7 +587,7 @@ func (w *world) hijack(s *site) {
 	})
 	restart := func(between func()) {
 		if err := s.meridiand.Kill(); err != nil {
-			w.t.Fatal(err)
+			w.T().Fatal(err)
 		}
 		between()
 		s.startDaemon()
@@ -602,8 +601,8 @@ func (w *world) hijack(s *site) {
 	w.settle(c, 100)
 	c.home("an older Ingress wanted their host")
 	restart(func() {
-		if err := os.RemoveAll(filepath.Join(w.dir, s.cluster, "meridiand", "state")); err != nil {
-			w.t.Fatal(err)
+		if err := os.RemoveAll(filepath.Join(w.Dir, s.cluster, "meridiand", "state")); err != nil {
+			w.T().Fatal(err)
 		}
 	})
 	kept("by a daemon that remembers nothing")
@@ -612,10 +611,10 @@ func (w *world) hijack(s *site) {
 }
 
 func caOf(w *world, s *site) string {
-	w.t.Helper()
-	out, err := w.run("", w.programs.Kubectl, "config", "view", "--raw", "-o", fmt.Sprintf(`jsonpath={.clusters[?(@.name==%q)].cluster.certificate-authority-data}`, s.cluster))
+	w.T().Helper()
+	out, err := w.Run("", w.Programs.Kubectl, "config", "view", "--raw", "-o", fmt.Sprintf(`jsonpath={.clusters[?(@.name==%q)].cluster.certificate-authority-data}`, s.cluster))
 	if err != nil || out == "" {
-		w.t.Fatalf("the CA of %s: %q %v", s.cluster, out, err)
+		w.T().Fatalf("the CA of %s: %q %v", s.cluster, out, err)
 	}
 	return out
 }
@@ -623,13 +622,13 @@ func caOf(w *world, s *site) string {
 // accepted: no Envoy has refused anything it was sent, from beginning to end.
 func (w *world) accepted() {
 	for _, s := range w.sites {
-		text, err := s.envoyGet(w.ctx, "/stats?filter=update_rejected")
+		text, err := s.envoyGet(w.Ctx, "/stats?filter=update_rejected")
 		if err != nil {
-			w.t.Fatal(err)
+			w.T().Fatal(err)
 		}
 		for line := range strings.Lines(text) {
 			if !strings.HasSuffix(strings.TrimSpace(line), ": 0") {
-				w.t.Errorf("%s: %s", s.cluster, line)
+				w.T().Errorf("%s: %s", s.cluster, line)
 			}
 		}
 	}

@@ -14,49 +14,15 @@ import (
 	"time"
 )
 
-// eventually asks a living world until it has come round, and says how long that took.
-func (w *world) eventually(what string, within time.Duration, f func(context.Context) error) time.Duration {
-	w.t.Helper()
-	began := time.Now()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
-		err := f(ctx)
-		cancel()
-		took := time.Since(began)
-		if err == nil {
-			return took
-		}
-		if took > within {
-			w.t.Fatalf("%s: not within %v: %v", what, within, err)
-		}
-		<-tick.C
-	}
-}
-
 // step is one part of the story; the story ends at the first that fails.
-func (w *world) step(name string, f func()) {
-	outer := w.t
-	began := time.Now()
-	ok := outer.Run(name, func(t *testing.T) {
-		w.t = t
-		f()
-		t.Logf("%.1f s", time.Since(began).Seconds())
-	})
-	w.t = outer
-	if !ok {
-		w.logs()
-		outer.FailNow()
-	}
-}
+func (w *world) step(name string, play func()) { w.Step(name, play, w.logs) }
 
 // logs shows what the daemons have said.
 func (w *world) logs() {
-	w.t.Helper()
+	w.T().Helper()
 	for _, s := range w.sites {
 		if s.meridiand != nil {
-			w.t.Logf("meridiand %s:\n%s", s.cluster, s.meridiand.Log())
+			w.T().Logf("meridiand %s:\n%s", s.cluster, s.meridiand.Log())
 		}
 	}
 }
@@ -78,17 +44,16 @@ func (w *world) served(ctx context.Context, users, by *site) error {
 }
 
 func (w *world) everybodyAtHome(within time.Duration) {
-	w.t.Helper()
+	w.T().Helper()
 	for _, s := range w.sites {
-		took := w.eventually(s.people+" at home", within, func(ctx context.Context) error { return w.served(ctx, s, s) })
-		w.t.Logf("%s are served by %s (%.1f s)", s.people, s.name, took.Seconds())
+		took := w.Eventually(s.people+" at home", within, func(ctx context.Context) error { return w.served(ctx, s, s) })
+		w.T().Logf("%s are served by %s (%.1f s)", s.people, s.name, took.Seconds())
 	}
 }
 
 // The walk-through of 2016, and what may go wrong on the way.
 func TestWalkthrough(t *testing.T) {
-	w := newWorld(t)
-	w.kubeconfig()
+	w := newWorld(t, beside)
 	us, eu, asia := w.site("us"), w.site("eu"), w.site("asia")
 
 	w.step("init", func() {
@@ -129,7 +94,7 @@ func TestWalkthrough(t *testing.T) {
 	})
 	w.step("what an Ingress can say", func() { w.ingress(pool) })
 	w.step("the dashboard", func() {
-		w.eventually("the Ingress says where it is served", 30*time.Second, func(context.Context) error {
+		w.Eventually("the Ingress says where it is served", 30*time.Second, func(context.Context) error {
 			got := us.kubectl("", "get", "ingress", "shop", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}")
 			for _, s := range w.sites {
 				if !strings.Contains(got, s.front().String()) {
@@ -138,7 +103,7 @@ func TestWalkthrough(t *testing.T) {
 			}
 			return nil
 		})
-		w.t.Logf("$ kubectl get clusters\n%s", us.kubectl("", "get", "clusters.meridian.dev"))
+		w.T().Logf("$ kubectl get clusters\n%s", us.kubectl("", "get", "clusters.meridian.dev"))
 	})
 	w.step("networks meet at relays with mutual TLS only", w.relays)
 	w.step("an endpoint's change is everywhere at once", w.latency)
@@ -160,7 +125,7 @@ func TestWalkthrough(t *testing.T) {
 // ingress asks for every kind of rule, from everywhere, and over TLS.
 func (w *world) ingress(pool *x509.CertPool) {
 	for _, s := range w.sites {
-		w.eventually(s.people+" are served over TLS", 20*time.Second, func(ctx context.Context) error {
+		w.Eventually(s.people+" are served over TLS", 20*time.Second, func(ctx context.Context) error {
 			secure := s.newUser(pool)
 			defer secure.client.CloseIdleConnections()
 			_, h, err := secure.visit(ctx, "secure.shop.example.com", "/")
@@ -179,14 +144,14 @@ func (w *world) ingress(pool *x509.CertPool) {
 			{"paths.shop.example.com", "/nobody", 503},
 			{"a.wild.shop.example.com", "/", 200},
 		} {
-			addr, err := plain.dig(w.ctx, c.host)
+			addr, err := plain.dig(w.Ctx, c.host)
 			if err != nil || addr != s.front() {
-				w.t.Errorf("%s: %s is at %v (%v)", s.people, c.host, addr, err)
+				w.T().Errorf("%s: %s is at %v (%v)", s.people, c.host, addr, err)
 				continue
 			}
-			status, h, err := plain.get(w.ctx, addr, c.host, c.path)
+			status, h, err := plain.get(w.Ctx, addr, c.host, c.path)
 			if status != c.status || status == 200 && h.Region != string(s.name) {
-				w.t.Errorf("%s: %s%s: %d by %q, want %d (%v)", s.people, c.host, c.path, status, h.Region, c.status, err)
+				w.T().Errorf("%s: %s%s: %d by %q, want %d (%v)", s.people, c.host, c.path, status, h.Region, c.status, err)
 			}
 		}
 		plain.client.CloseIdleConnections()
@@ -197,9 +162,9 @@ func (w *world) ingress(pool *x509.CertPool) {
 // only, and that gateways know of other regions nothing but these doors.
 func (w *world) relays() {
 	for _, s := range w.sites {
-		hosts, err := s.envoyGet(w.ctx, "/clusters?filter=^default/whereami/80$")
+		hosts, err := s.envoyGet(w.Ctx, "/clusters?filter=^default/whereami/80$")
 		if err != nil {
-			w.t.Fatal(err)
+			w.T().Fatal(err)
 		}
 		known := map[string]bool{}
 		for line := range strings.Lines(hosts) {
@@ -210,22 +175,22 @@ func (w *world) relays() {
 		for addr := range known {
 			at, err := netip.ParseAddrPort(addr)
 			if own := s.pods(0).Contains(at.Addr()) || s.pods(1).Contains(at.Addr()); err != nil || !own && at.Port() != relayPort {
-				w.t.Errorf("the gateway of %s reaches %s directly", s.cluster, addr)
+				w.T().Errorf("the gateway of %s reaches %s directly", s.cluster, addr)
 			}
 		}
 		if len(known) != 4 { // two pods and two relays
-			w.t.Errorf("the gateway of %s knows %v, want two pods and two relays", s.cluster, known)
+			w.T().Errorf("the gateway of %s knows %v, want two pods and two relays", s.cluster, known)
 		}
 		addr := net.JoinHostPort(s.front().String(), fmt.Sprint(relayPort))
-		req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, "http://"+addr+"/", http.NoBody)
+		req, err := http.NewRequestWithContext(w.Ctx, http.MethodGet, "http://"+addr+"/", http.NoBody)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T().Fatal(err)
 		}
 		req.Header.Set("x-meridian-service", "default/whereami/80")
 		resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
 		if err == nil {
 			resp.Body.Close()
-			w.t.Errorf("%s: the relay answers plaintext: %s", s.cluster, resp.Status)
+			w.T().Errorf("%s: the relay answers plaintext: %s", s.cluster, resp.Status)
 		}
 	}
 }

@@ -142,8 +142,8 @@ const every = 50 * time.Millisecond // between two requests of one user
 
 // crowd starts users everywhere; remember says that some keep the address they were given first.
 func (w *world) crowd(host string, remember bool) *crowd {
-	ctx, stop := context.WithCancel(w.ctx)
-	c := &crowd{t: w.t, stop: stop, served: map[string]map[string]int{}}
+	ctx, stop := context.WithCancel(w.Ctx)
+	c := &crowd{t: w.T(), stop: stop, served: map[string]map[string]int{}}
 	for _, s := range w.sites {
 		c.all.Go(func() { c.walk(ctx, s.newUser(nil), host, false) })
 		if remember {

@@ -22,16 +22,16 @@ type tap struct {
 
 // tap taps the wire until ctx ends. All that the world says passes one interface.
 func (w *world) tap(ctx context.Context) *tap {
-	w.t.Helper()
+	w.T().Helper()
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_IP)))
 	if err != nil {
-		w.t.Fatalf("tapping the wire: %v", err)
+		w.T().Fatalf("tapping the wire: %v", err)
 	}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}); err != nil {
-		w.t.Fatal(err)
+		w.T().Fatal(err)
 	}
 	t := &tap{}
-	w.running.Go(func() {
+	w.Background(func(context.Context) error {
 		defer unix.Close(fd)
 		packet := make([]byte, 64<<10)
 		for ctx.Err() == nil {
@@ -40,10 +40,10 @@ func (w *world) tap(ctx context.Context) *tap {
 			case err == nil:
 				t.hear(packet[:n])
 			case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR):
-				w.t.Errorf("tapping the wire: %v", err)
-				return
+				return fmt.Errorf("tapping the wire: %w", err)
 			}
 		}
+		return nil
 	})
 	return t
 }
@@ -83,14 +83,14 @@ func (t *tap) hear(frame []byte) {
 
 // secret wants that many requests crossed relays, and that nobody could read any.
 func (t *tap) secret(w *world) {
-	w.t.Helper()
+	w.T().Helper()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w.t.Logf("%d packets of encrypted data passed the relays", t.sealed)
+	w.T().Logf("%d packets of encrypted data passed the relays", t.sealed)
 	if t.sealed < 50 {
-		w.t.Errorf("only %d packets of encrypted data passed the relays", t.sealed)
+		w.T().Errorf("only %d packets of encrypted data passed the relays", t.sealed)
 	}
 	if t.clear != "" {
-		w.t.Errorf("a relay was spoken to in the clear: %s", t.clear)
+		w.T().Errorf("a relay was spoken to in the clear: %s", t.clear)
 	}
 }

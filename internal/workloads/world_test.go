@@ -3,31 +3,23 @@
 package workloads
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/meridian-lb/meridian/internal/lab"
 	"github.com/meridian-lb/meridian/internal/lab/cluster"
 	"github.com/meridian-lb/meridian/internal/lab/kubebin"
 	"github.com/meridian-lb/meridian/internal/lab/netns"
 	"github.com/meridian-lb/meridian/internal/lab/node"
-	"github.com/meridian-lb/meridian/trust"
+	"github.com/meridian-lb/meridian/internal/lab/stage"
 )
 
 func TestMain(m *testing.M) { netns.Main(m, netip.MustParsePrefix("10.0.0.0/8")) }
@@ -76,7 +68,8 @@ type machine struct {
 
 // world is all of it.
 type world struct {
-	t         *testing.T
+	*stage.Stage
+	t         *testing.T // of the step that is played now
 	dir       string
 	programs  kubebin.Programs
 	bin       string
@@ -84,43 +77,24 @@ type world struct {
 	sites     []*site
 	members   []*site // those that have joined
 	meridiand *lab.Process
-	running   sync.WaitGroup
 	ctx       context.Context
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), programs: lab.Kube(t)}
-	var err error
-	if w.bin, err = filepath.Abs("../../bin"); err != nil {
-		t.Fatal(err)
+	s := stage.New(t)
+	w := &world{Stage: s, t: t, dir: s.Dir, programs: s.Programs, bin: s.Bin, group: s.Group, ctx: s.Ctx}
+	for _, c := range continents() {
+		w.sites = append(w.sites, &site{continent: c, world: w, machines: map[string]*machine{}})
 	}
-	for _, p := range []string{"meridian", "meridiand", "whereami"} {
-		if _, err := os.Stat(filepath.Join(w.bin, p)); err != nil {
-			t.Fatalf("%s is not built; run: make build (%v)", p, err)
-		}
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // t.Context ends before Cleanup
-	w.ctx, w.group = ctx, lab.NewGroup(ctx)
-	t.Cleanup(func() {
-		cancel()
-		w.running.Wait()
-		_ = w.group.Stop() // who was killed on the way is the story's business
-	})
 	began := time.Now()
-	var starting sync.WaitGroup
-	errs := make([]error, len(continents()))
-	for i, c := range continents() {
-		s := &site{continent: c, world: w, machines: map[string]*machine{}}
-		w.sites = append(w.sites, s)
-		starting.Go(func() { errs[i] = s.start() })
-	}
-	starting.Wait()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
+	w.SideBySide(len(w.sites), func(i int) error { return w.sites[i].start() })
 	t.Logf("%d clusters after %.1f s", len(w.sites), time.Since(began).Seconds())
-	w.kubeconfig()
+	var clusters []*cluster.Cluster
+	for _, s := range w.sites {
+		clusters = append(clusters, s.Cluster)
+	}
+	w.Kubeconfig(clusters...)
 	return w
 }
 
@@ -135,17 +109,7 @@ func (w *world) site(name string) *site {
 }
 
 // background runs until the world ends, or stop is called.
-func (w *world) background(f func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(w.ctx)
-	ended := make(chan struct{})
-	w.running.Go(func() {
-		defer close(ended)
-		if err := f(ctx); err != nil {
-			w.t.Error(err)
-		}
-	})
-	return func() { cancel(); <-ended }
-}
+func (w *world) background(f func(context.Context) error) (stop func()) { return w.Background(f) }
 
 // auditPolicy has every write of Meridian's own accounts noted, and nothing else.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
@@ -158,24 +122,15 @@ rules:
 - level: None
 `
 
-func (s *site) start() error {
-	dir := filepath.Join(s.world.dir, s.continent.name)
-	if err := os.MkdirAll(filepath.Join(dir, "kube"), 0o755); err != nil {
-		return err
-	}
-	policy := filepath.Join(dir, "audit-policy.yaml")
+func (s *site) start() (err error) {
+	policy := filepath.Join(s.world.Folder(s.continent.name), "audit-policy.yaml")
 	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 		return err
 	}
-	var err error
-	s.Cluster, err = cluster.Start(s.world.ctx, s.world.group, cluster.Config{
-		Name: s.continent.name, Addr: s.addr(0, 1), Dir: filepath.Join(dir, "kube"), Programs: s.world.programs,
-		APIServerArgs: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + s.auditLog()},
+	s.Cluster, s.kube, err = s.world.Cluster(s.continent.name, s.addr(0, 1), func(c *cluster.Config) {
+		c.APIServerArgs = []string{"--audit-policy-file=" + policy, "--audit-log-path=" + s.auditLog()}
 	})
 	if err != nil {
-		return err
-	}
-	if s.kube, err = kubernetes.NewForConfig(s.REST()); err != nil {
 		return err
 	}
 	labels := map[string]string{"pool": "wide"}
@@ -191,24 +146,16 @@ func (s *site) start() error {
 func (s *site) auditLog() string { return filepath.Join(s.world.dir, s.continent.name, "audit.log") }
 
 // schedule has a scheduler bind pods.
-func (s *site) schedule() error {
-	scheduler, err := node.NewScheduler(s.REST(), nil)
-	if err != nil {
-		return err
-	}
-	s.watch = s.world.background(scheduler.Run)
-	return nil
+func (s *site) schedule() (err error) {
+	s.watch, err = s.world.Scheduler(s.REST())
+	return err
 }
 
 // machine puts a machine into the cluster and switches it on.
 func (s *site) machine(name string, i byte, most int, labels map[string]string) error {
-	dir := filepath.Join(s.world.dir, s.continent.name, "node-"+name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	n, err := node.New(node.Config{
+	n, off, err := s.world.Machine(node.Config{
 		Name: s.continent.name + "-" + name, REST: s.REST(), Addr: s.addr(1, i+1), Pods: s.pods(i), Most: most, Labels: labels,
-		Region: s.region, Zone: s.region + "-b", Dir: dir,
+		Region: s.region, Zone: s.region + "-b",
 		Images: map[string]node.Image{
 			"whereami": node.Whereami(filepath.Join(s.world.bin, "whereami")),
 			"waiter":   node.Program("/bin/sleep"),
@@ -219,7 +166,7 @@ func (s *site) machine(name string, i byte, most int, labels map[string]string) 
 	if err != nil {
 		return err
 	}
-	s.machines[name] = &machine{Node: n, off: s.world.background(n.Run)}
+	s.machines[name] = &machine{Node: n, off: off}
 	return nil
 }
 
@@ -249,49 +196,15 @@ func (s *site) rise() {
 	}
 }
 
-// kubeconfig is an operator's: a context for each cluster.
-func (w *world) kubeconfig() {
-	w.t.Helper()
-	all := clientcmdapi.NewConfig()
-	for _, s := range w.sites {
-		one, err := clientcmd.Load(s.Kubeconfig())
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		name, c := s.continent.name, one.Contexts[one.CurrentContext]
-		all.Clusters[name], all.AuthInfos[name] = one.Clusters[c.Cluster], one.AuthInfos[c.AuthInfo]
-		all.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name, Namespace: "default"}
-	}
-	all.CurrentContext = hostCluster
-	if err := clientcmd.WriteToFile(*all, filepath.Join(w.dir, "kubeconfig")); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // run runs a command as an operator does and returns what it printed.
 func (w *world) run(stdin, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(w.ctx, 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(w.dir, "kubeconfig"), "HOME="+w.dir)
-	cmd.Stdin = strings.NewReader(stdin)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s %s: %w\n%s", filepath.Base(program), strings.Join(args, " "), err, out.String())
-	}
-	return out.String(), nil
+	return w.Run(stdin, program, args...)
 }
 
 // meridian runs the command line and logs it.
 func (w *world) meridian(stdin string, args ...string) string {
 	w.t.Helper()
-	out, err := w.run(stdin, filepath.Join(w.bin, "meridian"), args...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Logf("$ meridian %s\n%s", strings.Join(args, " "), out)
-	return out
+	return w.Meridian(stdin, args...)
 }
 
 // federate has ordinary YAML placed.
@@ -303,11 +216,7 @@ func (w *world) federate(yaml string, args ...string) {
 // kubectl runs the real one on a cluster.
 func (s *site) kubectl(stdin string, args ...string) string {
 	s.world.t.Helper()
-	out, err := s.world.run(stdin, s.world.programs.Kubectl, append([]string{"--context", s.continent.name}, args...)...)
-	if err != nil {
-		s.world.t.Fatal(err)
-	}
-	return out
+	return s.world.Kubectl(s.continent.name, stdin, args...)
 }
 
 // join makes a cluster a member that takes workloads.
@@ -322,33 +231,19 @@ func (w *world) join(s *site) {
 func (w *world) startDaemon() {
 	w.t.Helper()
 	s := w.site(hostCluster)
-	dir := filepath.Join(w.dir, "meridiand")
-	if err := os.MkdirAll(filepath.Join(dir, "state"), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
+	dir, identity := w.Folder("meridiand"), w.Folder("meridiand", "identity")
 	papers, err := s.kube.CoreV1().Secrets(ours).Get(w.ctx, "meridiand-identity", metav1.GetOptions{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	pem := trust.PEM{Certificate: papers.Data["meridiand-0.crt"], Key: papers.Data["meridiand-0.key"], Bundle: papers.Data["ca.crt"]}
-	who, err := trust.ParsePapers(pem, time.Now())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	identity := filepath.Join(dir, "identity")
-	if err := os.MkdirAll(identity, 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := trust.WritePEM(identity, pem); err != nil {
-		w.t.Fatal(err)
-	}
+	who := w.Identity(identity, papers.Data, "meridiand-0")
 	at := func(port int) string { return fmt.Sprintf("%s:%d", s.addr(2, 1), port) }
 	w.meridiand, err = w.group.Start(lab.Command{
 		Name: "meridiand", Path: filepath.Join(w.bin, "meridiand"), Log: filepath.Join(dir, "log"),
 		Args: []string{
-			"--instance", who.Identity().Name, "--region", s.region, "--state", filepath.Join(dir, "state"), "--identity", identity,
+			"--instance", who.Name, "--region", s.region, "--state", w.Folder("meridiand", "state"), "--identity", identity,
 			"--xds", at(18000), "--admin", at(9443), "--dns", at(53), "--debug", at(9090), "--peer-listen", at(17443),
-			"--probe-source", s.addr(2, 1).String(), "--kubeconfig", w.serviceAccount(s, dir),
+			"--probe-source", s.addr(2, 1).String(), "--kubeconfig", w.Account(s.Cluster, s.kube, dir),
 		},
 		Ready: lab.HTTPReady("http://" + at(9090) + "/healthz"),
 	})
@@ -357,59 +252,19 @@ func (w *world) startDaemon() {
 	}
 }
 
-// serviceAccount writes a kubeconfig of the account that the chart gives to the daemon.
-func (w *world) serviceAccount(s *site, dir string) string {
-	w.t.Helper()
-	file := filepath.Join(dir, "kubeconfig")
-	token, err := s.kube.CoreV1().ServiceAccounts(ours).CreateToken(w.ctx, "meridiand", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	cfg, err := s.KubeconfigWithToken("meridiand", token.Status.Token)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(file, cfg, 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	return file
-}
-
 // eventually asks a living world until it has come round, and says how long that took.
 func (w *world) eventually(what string, within time.Duration, f func(context.Context) error) time.Duration {
 	w.t.Helper()
-	began := time.Now()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
-		err := f(ctx)
-		cancel()
-		took := time.Since(began)
-		if err == nil {
-			return took
-		}
-		if took > within {
-			w.t.Fatalf("%s: not within %v: %v", what, within, err)
-		}
-		<-tick.C
-	}
+	return w.Eventually(what, within, f)
 }
 
 // step is one part of the story; the story ends at the first that fails.
-func (w *world) step(name string, f func()) {
+func (w *world) step(name string, play func()) {
 	outer := w.t
-	began := time.Now()
-	ok := outer.Run(name, func(t *testing.T) {
-		w.t = t
-		f()
-		t.Logf("%.1f s", time.Since(began).Seconds())
-	})
-	w.t = outer
-	if !ok {
+	defer func() { w.t = outer }()
+	w.Step(name, func() { w.t = w.T(); play() }, func() {
 		if w.meridiand != nil {
 			outer.Logf("meridiand:\n%s", w.meridiand.Log())
 		}
-		outer.FailNow()
-	}
+	})
 }

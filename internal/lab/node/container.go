@@ -27,10 +27,11 @@ type container struct {
 	changed func()             // is called after each change of state; does not block
 	ending  chan time.Duration // told once: end, within this time
 
-	mu    sync.Mutex
-	state state
-	log   string // the file of the process that runs or ran last
-	older string // and of the one before
+	mu      sync.Mutex
+	state   state
+	process *lab.Process // that runs or ran last
+	log     string       // its file
+	older   string       // and that of the one before
 }
 
 // state is what a pod's status says of a container. The zero state is "not
@@ -116,6 +117,9 @@ func (c *container) once(ctx context.Context) (again bool) {
 		c.set(func(s *state) { s.trouble = err.Error() })
 		return true
 	}
+	c.mu.Lock()
+	c.process = process
+	c.mu.Unlock()
 	c.set(func(s *state) { s.running, s.started, s.trouble = true, began, "" })
 	told := c.accompany(ctx, process)
 	code := process.ExitCode()
@@ -164,6 +168,15 @@ func (c *container) linger(within time.Duration) time.Duration {
 
 // end tells the container to end; it may be called once.
 func (c *container) end(within time.Duration) { c.ending <- within }
+
+// kill ends the process that runs, and reports whether there was one. The container
+// starts again, as its policy says.
+func (c *container) kill() bool {
+	c.mu.Lock()
+	process := c.process
+	c.mu.Unlock()
+	return process != nil && process.Signal(syscall.SIGKILL) == nil
+}
 
 // files are where the container's last two processes have printed to.
 func (c *container) files() (log, older string) {

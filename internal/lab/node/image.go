@@ -103,6 +103,39 @@ func Program(binary string) Image {
 	}
 }
 
+// Server is the Image of a binary that takes the container's command line and
+// environment as Program's does, and believes to be alone in its network: wherever it
+// is told to listen on all addresses or on loopback, it does so on its pod's address.
+func Server(binary string) Image {
+	return func(c Container) (lab.Command, error) {
+		args := make([]string, 0, len(c.Args))
+		for _, a := range c.Args {
+			args = append(args, alone(a, c.Addr))
+		}
+		return lab.Command{Path: binary, Args: args}, nil
+	}
+}
+
+// alone replaces in a word what means "here" in a network of one pod, as in
+// --listen=0.0.0.0:80, --url=http://127.0.0.1:80 and --xds=:80.
+func alone(word string, addr netip.Addr) string {
+	for _, here := range []string{"0.0.0.0", "127.0.0.1"} {
+		word = strings.ReplaceAll(word, here, addr.String())
+	}
+	before, at, found := strings.Cut(word, "=")
+	if !found {
+		before, at = "", word
+	} else {
+		before += "="
+	}
+	if port, ok := strings.CutPrefix(at, ":"); ok {
+		if _, err := strconv.ParseUint(port, 10, 16); err == nil {
+			return before + net.JoinHostPort(addr.String(), port)
+		}
+	}
+	return word
+}
+
 // Whereami is the Image of cmd/whereami: it listens on the container's first port,
 // 8080 if there is none, and knows where it stands.
 func Whereami(binary string) Image {

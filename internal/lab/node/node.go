@@ -10,6 +10,10 @@
 //   - Only readiness probes by httpGet and tcpSocket are made, often until the
 //     first success. Liveness and startup probes, init containers, exec, port
 //     forwarding and resource limits are not there.
+//   - What a pod claims to keep is a folder of this machine, which is there again for
+//     the pod that claims it next, on this node.
+//   - All pods share one network, in which each has its address. A program that
+//     believes to be alone in its network needs an Image that knows better; see Server.
 //   - Times are short: heartbeats every 5 s, a container that died starts again
 //     after 100 ms, then after twice as long each time, at most 10 s.
 //
@@ -53,6 +57,7 @@ type Config struct {
 	Images map[string]Image  // by name, "whereami"; registry and tag of a container's image do not matter
 	Dir    string            // keeps mounted files and logs; it exists; required
 	Most   int               // how many pods it takes; 0 means 500
+	Names  netip.Addr        // of the cluster's name server, which pods then ask, and "localhost" is their own address; zero: they look names up as this machine does. Needs a mount namespace of package netns
 	Log    *slog.Logger      // nil means silent
 }
 
@@ -275,6 +280,28 @@ func (n *Node) find(namespace, name string) *pod {
 		}
 	}
 	return found
+}
+
+// Kill ends all processes of a pod at once, as a kernel does that has no memory left. Its
+// containers start again, as their policy says.
+func (n *Node) Kill(namespace, name string) error {
+	p := n.find(namespace, name)
+	if p == nil {
+		return fmt.Errorf("node %s runs no pod %s/%s", n.cfg.Name, namespace, name)
+	}
+	p.mu.Lock()
+	containers := p.containers
+	p.mu.Unlock()
+	killed := 0
+	for _, c := range containers {
+		if c.kill() {
+			killed++
+		}
+	}
+	if killed == 0 {
+		return fmt.Errorf("pod %s/%s on node %s has no process", namespace, name, n.cfg.Name)
+	}
+	return nil
 }
 
 // folder is where a pod keeps its files.

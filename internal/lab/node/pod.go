@@ -302,6 +302,11 @@ func (p *pod) command(object *corev1.Pod, spec corev1.Container, image Image, nt
 	}
 	command.Name = fmt.Sprintf("%s/%s %s", p.namespace, p.name, spec.Name)
 	command.Env = append(command.Env, c.Env...)
+	if cfg.Names.IsValid() {
+		if command, err = p.named(object, command); err != nil {
+			return lab.Command{}, err
+		}
+	}
 	command.Log = filepath.Join(logs, fmt.Sprintf("%d.log", nth))
 	return command, nil
 }

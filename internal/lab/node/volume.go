@@ -33,6 +33,10 @@ type volumes struct {
 	tokens map[string]token // by audience
 }
 
+// claims is the folder, below the node's own, of what pods claim to keep: it stays
+// when they go, as a disk that their successors find.
+const claims = "claims"
+
 // uses lists the ConfigMaps and Secrets that the files of a pod come from. The
 // environment is read once and needs no news.
 func uses(object *corev1.Pod) map[source]bool {
@@ -69,10 +73,15 @@ func (v *volumes) mount(ctx context.Context, object *corev1.Pod) (map[string]str
 			at[volume.Name] = volume.HostPath.Path
 			continue
 		}
+		claim := volume.PersistentVolumeClaim
+		if claim != nil {
+			dir = filepath.Join(v.node.cfg.Dir, claims, object.Namespace+"_"+claim.ClaimName)
+			at[volume.Name] = dir
+		}
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, time.Time{}, err
 		}
-		if volume.EmptyDir != nil {
+		if volume.EmptyDir != nil || claim != nil {
 			continue
 		}
 		content, err := v.content(ctx, object, volume)
@@ -115,7 +124,7 @@ func (v *volumes) content(ctx context.Context, object *corev1.Pod, volume corev1
 		}
 		return all, nil
 	default:
-		return nil, errors.New("this node has configMap, secret, projected, downwardAPI, emptyDir and hostPath volumes only")
+		return nil, errors.New("this node has configMap, secret, projected, downwardAPI, emptyDir, hostPath and persistentVolumeClaim volumes only")
 	}
 }
 
