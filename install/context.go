@@ -47,13 +47,9 @@ var errTaken = fmt.Errorf("your kubeconfig has a context, cluster or user %q alr
 // is waited for. The current context stays as it is.
 func WriteContext(ctx context.Context, reach *Reach, namespace, kubeconfig, server string, p Progress) error {
 	namespace = cmp.Or(namespace, Namespace)
-	found, err := reach.existing(ctx, namespace, SecretAPIAdmin)
+	s, err := reach.apiAdmin(ctx, namespace)
 	if err != nil {
 		return err
-	}
-	s := found[SecretAPIAdmin]
-	if s == nil {
-		return fmt.Errorf("%s has no Secret %s/%s, so no dedicated API runs there; run \"meridian init --dedicated-api --context %s\"", reach.Name, namespace, SecretAPIAdmin, reach.Name)
 	}
 	if err := CheckContext(kubeconfig); err != nil {
 		return err

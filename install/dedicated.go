@@ -3,7 +3,6 @@ package install
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -122,8 +121,6 @@ func (s *Settings) settled(reach *Reach, was *record) error {
 		return fmt.Errorf("the installation in %s has a dedicated API, and everything that was written lies in it; leave api.enabled as it is, or take the installation away with \"meridian uninstall --context %s\" and begin anew", reach.Name, reach.Name)
 	case was != nil && !wantsAPI(was.values) && s.dedicated():
 		return fmt.Errorf("the installation in %s has its Clusters, Zones and so on in that cluster, and a dedicated API would begin empty; let its members go, take it away with \"meridian uninstall --context %s\", and begin anew with --dedicated-api", reach.Name, reach.Name)
-	case s.dedicated() && s.Zone != nil:
-		return errors.New("--domain makes a Zone, which belongs into the dedicated API when that runs; leave it out, and write the Zone with kubectl --context " + contextName)
 	}
 	return nil
 }

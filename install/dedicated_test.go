@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/internal/lab"
 	"github.com/meridian-lb/meridian/internal/lab/cluster"
 	"github.com/meridian-lb/meridian/internal/lab/kubebin"
@@ -156,6 +157,30 @@ func TestDedicatedAPI(t *testing.T) {
 		t.Errorf("furnished again: %v %v", did, err)
 	}
 
+	t.Run("the Zone that init is told goes into it", func(t *testing.T) {
+		zone, err := NewZone("shop.example.com", []string{"ns1.shop.example.com=192.0.2.53"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts, _, err := Init(ctx, host, Settings{Zone: zone}, true, Progress{})
+		if err != nil || len(parts) != 2 || len(parts[1].Objects) != 1 || parts[1].Objects[0].GetKind() != "Zone" {
+			t.Errorf("%v %v", parts, err)
+		}
+		if _, did, err := Init(ctx, host, Settings{Zone: zone}, false, Progress{}); err != nil || did.Created+did.Changed > 0 {
+			t.Errorf("init: %v %v", did, err)
+		}
+		for range 2 {
+			if err := WriteZone(ctx, host, "", "", zone, Progress{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := api.dynamic.Resource(v1alpha1.SchemeGroupVersion.WithResource("zones")).Get(ctx, "shop.example.com", metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+		if there, _ := host.crd(ctx, "meridian.dev", "Zone"); there {
+			t.Error("the cluster around the dedicated API knows Zones")
+		}
+	})
 	t.Run("people reach it by kubectl", func(t *testing.T) {
 		kubectl := func(args ...string) string {
 			out, err := exec.CommandContext(ctx, programs.Kubectl, append([]string{"--kubeconfig", file, "--context", "meridian", "--cache-dir", t.TempDir()}, args...)...).CombinedOutput()

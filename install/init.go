@@ -37,7 +37,7 @@ type Settings struct {
 	Authority           trust.PEM
 	CertificateLifetime time.Duration // 0 means 90 days
 
-	Zone *v1alpha1.Zone // DNS zone to begin with; nil: none
+	Zone *v1alpha1.Zone // DNS zone to begin with; nil: none. With a dedicated API it belongs there, see WriteZone
 }
 
 // DefaultTrustDomain is that of an installation that names none.
@@ -170,7 +170,7 @@ func Init(ctx context.Context, reach *Reach, s Settings, dryRun bool, p Progress
 	if err != nil {
 		return nil, did, err
 	}
-	parts = []Part{{Where: "host cluster", Objects: objects}}
+	parts = s.parts(objects)
 	gone, err := reach.dropped(ctx, s.Namespace, was, objects)
 	if err != nil {
 		return nil, did, err
@@ -227,7 +227,16 @@ func Offline(s Settings) ([]Part, error) {
 		return nil, err
 	}
 	objects, err := host(context.Background(), nil, s)
-	return []Part{{Where: "host cluster", Objects: objects}}, err
+	return s.parts(objects), err
+}
+
+// parts are what a host cluster holds, and what belongs into its dedicated API.
+func (s *Settings) parts(objects []*unstructured.Unstructured) []Part {
+	parts := []Part{{Where: "host cluster", Objects: objects}}
+	if s.dedicated() && s.Zone != nil {
+		parts = append(parts, Part{Where: "dedicated API", Objects: s.zone()})
+	}
+	return parts
 }
 
 // preflight completes the settings from what is there, and says everything that is
@@ -271,8 +280,8 @@ func (s *Settings) preflight(ctx context.Context, reach *Reach) (was *record, er
 	for _, secret := range []string{SecretAuthority, SecretRecord} {
 		objects = append(objects, bare(corev1.SchemeGroupVersion.WithKind("Secret"), s.Namespace, secret))
 	}
-	if s.Zone != nil {
-		objects = append(objects, object(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindZone), s.Zone))
+	if !s.dedicated() {
+		objects = append(objects, s.zone()...)
 	}
 	lacking, err := reach.missingToApply(ctx, objects, nil)
 	if err != nil {
@@ -325,8 +334,8 @@ func host(ctx context.Context, reach *Reach, s Settings) ([]*unstructured.Unstru
 		return nil, err
 	}
 	objects = append(objects, secrets...)
-	if s.Zone != nil {
-		objects = append(objects, object(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindZone), s.Zone))
+	if !s.dedicated() {
+		objects = append(objects, s.zone()...)
 	}
 	sortObjects(objects)
 	first := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() != "Namespace" })

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/install"
 )
 
@@ -46,10 +47,15 @@ func (d *dedicatedAPI) there(parts []install.Part) bool {
 	})
 }
 
-// finish writes the context, and says how to go on.
-func (d *dedicatedAPI) finish(c *cobra.Command, reach *install.Reach, kubeconfig string, p install.Progress) error {
+// finish writes the context, and the zone if there is one, and says how to go on.
+func (d *dedicatedAPI) finish(c *cobra.Command, reach *install.Reach, kubeconfig string, zone *v1alpha1.Zone, p install.Progress) error {
 	if !d.noContext {
 		if err := install.WriteContext(c.Context(), reach, install.Namespace, kubeconfig, d.server, p); err != nil {
+			return err
+		}
+	}
+	if zone != nil {
+		if err := install.WriteZone(c.Context(), reach, install.Namespace, d.server, zone, p); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +25,10 @@ func TestDedicatedAPI(t *testing.T) {
 		return out
 	}
 	region := []string{"init", "--context", "eu", "--region", "europe-west1", "--dedicated-api"}
-	run("write the Zone with kubectl --context meridian", append(region, "--domain", "shop.example.com", "--nameserver", "ns1.shop.example.com=192.0.2.53", "--no-context")...)
+	zone := []string{"--domain", "shop.example.com", "--nameserver", "ns1.shop.example.com=192.0.2.53"}
+	if out := run("kind: Zone", slices.Concat(region, zone, []string{"--dry-run", "--offline"})...); strings.Index(out, "kind: Zone") < strings.Index(out, "name: meridian-api-admin") {
+		t.Error("the Zone is not what comes last, into the dedicated API")
+	}
 	run("write https://host:port", append(region, "--api-server", "http://x")...)
 	if out := run("name: meridian-api-admin", append(region, "--dry-run", "--offline")...); strings.Contains(out, "kind: CustomResourceDefinition") || !strings.Contains(out, "--plain-objects") {
 		t.Error("what is printed is not for a dedicated API")

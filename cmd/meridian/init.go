@@ -117,7 +117,13 @@ func (i *installing) run(c *cobra.Command, o *options) error {
 		return i.print(c.OutOrStdout(), o.output, parts)
 	}
 	if i.api.there(parts) {
-		return i.api.finish(c, reach, i.kubeconfig, i.progress(c))
+		return i.api.finish(c, reach, i.kubeconfig, i.settings.Zone, i.progress(c))
+	}
+	if i.shareWith != "" {
+		fmt.Fprintf(c.OutOrStdout(), `Daemons and gateways of this region are installed in %s; what they do is written in %s. See how they fare:
+  meridian check --context %[1]s
+`, reach.Name, i.shareWith)
+		return nil
 	}
 	fmt.Fprintf(c.OutOrStdout(), `Meridian is installed in %s. Its daemons are ready when the first cluster has joined:
   meridian join NAME --context CONTEXT --host-context %s
