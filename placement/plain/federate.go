@@ -101,9 +101,12 @@ func (f *Federator) keep(ctx context.Context, s *shelf, o, made *unstructured.Un
 		annotations[sourceAnnotation] = generation
 		fresh.SetAnnotations(annotations)
 		fresh.SetOwnerReferences([]metav1.OwnerReference{owner})
-		_, err := on.Update(ctx, fresh, metav1.UpdateOptions{FieldManager: manager})
+		kept, err := on.Update(ctx, fresh, metav1.UpdateOptions{FieldManager: manager})
 		f.meter.write("update", err)
-		return f.refused(ctx, o, err)
+		if err != nil || kept.GetResourceVersion() != made.GetResourceVersion() {
+			return f.refused(ctx, o, err)
+		}
+		// To the API server the two are one, so no watch brings anything.
 	}
 	f.tell(ctx, o, made)
 	return f.sum(ctx, s, o, made)

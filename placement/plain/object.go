@@ -54,9 +54,18 @@ func templateOf(o *unstructured.Unstructured) *unstructured.Unstructured {
 	}
 	delete(annotations, "deprecated.daemonset.template.generation") // each API server counts for itself
 	delete(annotations, v1alpha1.LetGoAnnotation)
-	t.SetLabels(labels)
-	t.SetAnnotations(annotations)
+	t.SetLabels(orNone(labels))
+	t.SetAnnotations(orNone(annotations))
 	return t
+}
+
+// orNone is nothing in place of an empty map, which an API server does not keep: what it
+// has would never be what is wanted.
+func orNone(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
 }
 
 // sourceOf says of which object a FederatedObject was made; false: somebody wrote it.
