@@ -39,7 +39,7 @@ func (w *world) operator(args ...string) (string, error) {
 	us := w.site("us")
 	dir := filepath.Join(w.Dir, "operator")
 	w.Identity(dir, us.secret("meridian-operator-identity"), "tls")
-	return w.Run("", filepath.Join(w.Bin, "meridian"), append(args, "--server", fmt.Sprintf("%s:%d", us.daemon(), adminPort), "--identity", dir)...)
+	return w.Run("", filepath.Join(w.Bin, "meridian"), append(args, "--server", us.asked, "--identity", dir)...)
 }
 
 // says waits until an operator's command prints all the words.

@@ -53,7 +53,7 @@ func (w *world) everybodyAtHome(within time.Duration) {
 
 // The walk-through of 2016, and what may go wrong on the way.
 func TestWalkthrough(t *testing.T) {
-	w := newWorld(t, beside)
+	w := newWorld(t, false)
 	us, eu, asia := w.site("us"), w.site("eu"), w.site("asia")
 
 	w.step("init", func() {

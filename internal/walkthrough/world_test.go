@@ -68,8 +68,17 @@ func (r region) addr(c, d byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 
 func (r region) api() netip.Addr           { return r.addr(0, 1) }
 func (r region) daemon() netip.Addr        { return r.addr(2, 1) }
 func (r region) envoy() netip.Addr         { return r.addr(2, 2) }
-func (r region) front() netip.Addr         { return netip.AddrFrom4([4]byte{192, 0, 2, 10 * r.n}) }
-func (r region) inside() netip.Prefix      { return netip.PrefixFrom(r.addr(0, 0), 16) }
+func (r region) names() netip.Addr         { return r.addr(0, 53) }
+func (r region) services() netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 200 + r.n, 0, 0}), 16)
+}
+func (r region) front() netip.Addr    { return netip.AddrFrom4([4]byte{192, 0, 2, 10 * r.n}) }
+func (r region) inside() netip.Prefix { return netip.PrefixFrom(r.addr(0, 0), 16) }
+
+// inhabitants are all pods.
+func (r region) inhabitants() netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 100 + r.n, 0, 0}), 16)
+}
 func (r region) pods(zone byte) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 100 + r.n, 4 * zone, 0}), 22)
 }
@@ -78,8 +87,11 @@ func (r region) pods(zone byte) netip.Prefix {
 type site struct {
 	region
 	*cluster.Cluster
-	world *world
-	kube  kubernetes.Interface
+	world    *world
+	kube     kubernetes.Interface
+	machines []*node.Node
+	// asked is where an operator asks the daemon.
+	asked string
 	// mounted are Secrets as they were read last.
 	mounted map[string]map[string][]byte
 
@@ -94,16 +106,17 @@ type world struct {
 	sites []*site
 }
 
-// newWorld is one with three clusters, each with two machines that have these images.
-func newWorld(t *testing.T, images func(*site) map[string]node.Image) *world {
+// newWorld is one with three clusters, each with two machines. Installed daemons and
+// gateways run inside as pods, or else beside the clusters, as the story starts them.
+func newWorld(t *testing.T, inside bool) *world {
 	t.Helper()
 	w := &world{Stage: stage.New(t), envoy: lab.Envoy(t)}
 	for _, r := range regions() {
-		w.sites = append(w.sites, &site{region: r, world: w, mounted: map[string]map[string][]byte{}})
+		w.sites = append(w.sites, &site{region: r, world: w, asked: fmt.Sprintf("%s:%d", r.daemon(), adminPort), mounted: map[string]map[string][]byte{}})
 	}
 	w.makeOcean()
 	began := time.Now()
-	w.SideBySide(len(w.sites), func(i int) error { return w.sites[i].start(images(w.sites[i])) })
+	w.SideBySide(len(w.sites), func(i int) error { return w.sites[i].start(inside) })
 	t.Logf("%d clusters with two machines each after %.1f s", len(w.sites), time.Since(began).Seconds())
 	var clusters []*cluster.Cluster
 	for _, s := range w.sites {
@@ -111,11 +124,6 @@ func newWorld(t *testing.T, images func(*site) map[string]node.Image) *world {
 	}
 	w.Kubeconfig(clusters...)
 	return w
-}
-
-// beside are the images of a world whose daemons and gateways run beside the clusters.
-func beside(s *site) map[string]node.Image {
-	return map[string]node.Image{"whereami": node.Whereami(filepath.Join(s.world.Bin, "whereami")), "meridiand": nil, "envoy": nil}
 }
 
 func (w *world) site(name string) *site {
@@ -133,7 +141,7 @@ func (w *world) makeOcean() {
 	w.T().Helper()
 	cfg := lab.WANConfig{FreeConnect: true, KeepSource: true}
 	for _, s := range w.sites {
-		cfg.Sites = append(cfg.Sites, lab.Site{Name: s.cluster, Sources: []netip.Prefix{s.inside(), s.subnet}, Place: s.place})
+		cfg.Sites = append(cfg.Sites, lab.Site{Name: s.cluster, Sources: []netip.Prefix{s.inside(), s.inhabitants(), s.subnet}, Place: s.place})
 		for _, port := range []int{frontPort, securePort, relayPort} {
 			cfg.Gateways = append(cfg.Gateways, lab.Gateway{
 				Name:   fmt.Sprintf("%s:%d", s.cluster, port),
@@ -151,18 +159,27 @@ func (w *world) makeOcean() {
 }
 
 // start starts a cluster and its machines.
-func (s *site) start(images map[string]node.Image) (err error) {
+func (s *site) start(inside bool) (err error) {
 	w := s.world
-	if s.Cluster, s.kube, err = w.Cluster(s.cluster, s.api(), nil); err != nil {
+	if s.Cluster, s.kube, err = w.Cluster(s.cluster, s.api(), func(c *cluster.Config) { c.Services = s.services() }); err != nil {
 		return err
 	}
-	for i, zone := range []string{"b", "c"} {
-		if _, _, err := w.Machine(node.Config{
-			Name: s.cluster + "-" + zone, REST: s.REST(), Addr: s.addr(1, byte(i+1)), Pods: s.pods(byte(i)),
-			Region: string(s.name), Zone: string(s.name) + "-" + zone, Images: images,
-		}); err != nil {
+	images, names := map[string]node.Image{"whereami": node.Whereami(filepath.Join(w.Bin, "whereami")), "meridiand": nil, "envoy": nil}, netip.Addr{}
+	if inside {
+		images, names = s.images(), s.names()
+		if err := s.serve(); err != nil {
 			return err
 		}
+	}
+	for i, zone := range []string{"b", "c"} {
+		n, _, err := w.Machine(node.Config{
+			Name: s.cluster + "-" + zone, Names: names, REST: s.REST(), Addr: s.addr(1, byte(i+1)), Pods: s.pods(byte(i)),
+			Region: string(s.name), Zone: string(s.name) + "-" + zone, Images: images,
+		})
+		if err != nil {
+			return err
+		}
+		s.machines = append(s.machines, n)
 	}
 	_, err = w.Scheduler(s.REST())
 	return err

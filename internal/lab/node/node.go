@@ -108,6 +108,9 @@ func New(cfg Config) (*Node, error) {
 	return &Node{cfg: cfg, log: cfg.Log.With("node", cfg.Name), client: client, line: line, addrs: addrs, pods: map[types.UID]*pod{}}, nil
 }
 
+// Name is that of its Node.
+func (n *Node) Name() string { return n.cfg.Name }
+
 // quiet keeps client-go from printing: what it has to say while an API server is
 // down on purpose is not news.
 func quiet(ctx context.Context) context.Context { return klog.NewContext(ctx, logr.Discard()) }

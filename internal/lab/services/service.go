@@ -1,10 +1,10 @@
-// Package service makes the Services of a lab cluster work: it answers their names, and carries what comes to their addresses to pods.
+// Package services makes the Services of a lab cluster work: it answers their names, and carries what comes to their addresses to pods.
 //
 // In a cluster several programs share this: a name server, a proxy on every node, and
 // the cloud's load balancers. Here one does it for all nodes. Its addresses are local
 // in a network made by package netns, and the connections that it makes come from the
 // address of whoever made those that it carries.
-package service
+package services
 
 import (
 	"context"

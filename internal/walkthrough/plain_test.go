@@ -1,0 +1,104 @@
+//go:build e2e
+
+package walkthrough
+
+// What one writes to the dedicated API, as to any cluster.
+const (
+	replicaSet = `apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: whereami, labels: {of: promise}}
+spec:
+  replicas: 9
+  selector: {matchLabels: {app: whereami}}
+  template:
+    metadata: {labels: {app: whereami}}
+    spec:
+      terminationGracePeriodSeconds: 10
+      automountServiceAccountToken: false
+      containers:
+      - name: whereami
+        image: whereami
+        args: ["--drain=3s"]
+        ports: [{name: http, containerPort: 8080}]
+        readinessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1}
+`
+	plainService = `apiVersion: v1
+kind: Service
+metadata: {name: whereami, labels: {of: promise}}
+spec:
+  selector: {app: whereami}
+  ports: [{name: http, port: 80, targetPort: http}]
+`
+	plainIngress = `apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: whereami, labels: {of: promise}}
+spec:
+  ingressClassName: meridian
+  rules:
+  - host: www.shop.example.com
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: whereami, port: {number: 80}}}}
+`
+	everyKindOfThem = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {of: promise}}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {automountServiceAccountToken: false, terminationGracePeriodSeconds: 1, containers: [{name: sleep, image: sleep, command: [sleep, "1000000"]}]}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web, labels: {of: promise}}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  minReplicas: 6
+  maxReplicas: 12
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 60}}}]
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent, labels: {of: promise}}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {automountServiceAccountToken: false, terminationGracePeriodSeconds: 1, containers: [{name: sleep, image: sleep, command: [sleep, "1000000"]}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: store, labels: {of: promise}}
+spec:
+  replicas: 2
+  serviceName: store
+  podManagementPolicy: Parallel
+  selector: {matchLabels: {app: store}}
+  template:
+    metadata: {labels: {app: store}}
+    spec: {automountServiceAccountToken: false, terminationGracePeriodSeconds: 1, containers: [{name: sleep, image: sleep, command: [sleep, "1000000"]}]}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: once, labels: {of: promise}}
+spec:
+  parallelism: 6
+  completions: 6
+  template:
+    spec: {automountServiceAccountToken: false, restartPolicy: Never, containers: [{name: sleep, image: sleep, command: [sleep, "0.2"]}]}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: nightly, labels: {of: promise}}
+spec:
+  schedule: "17 3 30 2 *"
+  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: sleep, image: sleep, command: [sleep, "0.2"]}]}}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, labels: {of: promise}}
+data: {colour: blue}
+`
+)
