@@ -26,7 +26,9 @@ var counters = map[schema.GroupKind][]string{
 		"currentNumberScheduled", "desiredNumberScheduled", "numberAvailable", "numberMisscheduled", "numberReady",
 		"numberUnavailable", "updatedNumberScheduled",
 	},
-	kindJob: {"active", "failed", "ready", "succeeded", "terminating"},
+	kindJob:     {"active", "failed", "ready", "succeeded", "terminating"},
+	kindHPA:     {"currentReplicas", "desiredReplicas"},
+	kindCronJob: nil, // only what cronTimes tells
 }
 
 // gathering says how one type of condition is gathered from several clusters.
@@ -78,8 +80,11 @@ func Sum(kind schema.GroupKind, told []Told) map[string]any {
 	if conditions != nil {
 		status["conditions"] = conditions
 	}
-	if kind == kindJob {
+	switch kind {
+	case kindJob:
 		jobTimes(status, told)
+	case kindCronJob:
+		cronTimes(status, told)
 	}
 	return status
 }
@@ -172,6 +177,30 @@ func jobTimes(status map[string]any, told []Told) {
 	}
 	if complete {
 		status["completionTime"] = end
+	}
+}
+
+// cronTimes adds when a CronJob began or ended well last, anywhere, and the Jobs of it
+// that run, which are named alike in all clusters.
+func cronTimes(status map[string]any, told []Told) {
+	var all []map[string]any
+	running, seen := []any{}, map[string]bool{}
+	for _, t := range told {
+		all = append(all, t.Status)
+		for _, a := range listAt(t.Status, "active") {
+			if key := t.Cluster + "/" + textAt(a, "name"); !seen[key] {
+				seen[key] = true
+				running = append(running, copyOf(a))
+			}
+		}
+	}
+	for _, field := range []string{"lastScheduleTime", "lastSuccessfulTime"} {
+		if at := latest(all, field); at != "" {
+			status[field] = at
+		}
+	}
+	if len(running) > 0 {
+		status["active"] = running
 	}
 }
 

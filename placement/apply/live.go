@@ -11,6 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
@@ -57,6 +58,17 @@ func alike(a, b *live) bool {
 	before, _, _ := unstructured.NestedFieldNoCopy(x.Object, "spec", "selector")
 	after, _, _ := unstructured.NestedFieldNoCopy(y.Object, "spec", "selector")
 	return refused == refused2 && since.Equal(since2) && reflect.DeepEqual(before, after)
+}
+
+// tellAlike reports whether two states of an object add the same to what one big cluster
+// would show.
+func tellAlike(kind schema.GroupKind, a, b *live) bool {
+	sum := func(l *live) map[string]any {
+		status, _, _ := unstructured.NestedFieldNoCopy(l.object.Object, "status")
+		m, _ := status.(map[string]any)
+		return placement.Sum(kind, []placement.Told{{Status: m}})
+	}
+	return reflect.DeepEqual(sum(a), sum(b))
 }
 
 // stock holds the objects of one kind that are ours in one member. A reflector

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/meridian-lb/meridian/placement"
 )
@@ -80,6 +81,31 @@ func TestOnlyNewsIsNews(t *testing.T) {
 			after := read(t, text)
 			c.change(after)
 			if got := !alike(newLive(read(t, text)), newLive(after)); got != c.news {
+				t.Errorf("news is %v, want %v", got, c.news)
+			}
+		})
+	}
+}
+
+// What one big cluster would show is news to whoever shows it.
+func TestASumIsNews(t *testing.T) {
+	for name, c := range map[string]struct {
+		gk            schema.GroupKind
+		before, after string
+		news          bool
+	}{
+		"an address":        {schema.GroupKind{Kind: "Service"}, `{"loadBalancer":{}}`, `{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}`, true},
+		"an autoscaler":     {schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}, `{"desiredReplicas":0}`, `{"desiredReplicas":2}`, true},
+		"its measures":      {schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}, `{"desiredReplicas":2}`, `{"desiredReplicas":2,"currentMetrics":[{"type":"Resource"}]}`, false},
+		"a Job is complete": {schema.GroupKind{Group: "batch", Kind: "Job"}, `{"succeeded":2}`, `{"succeeded":2,"conditions":[{"type":"Complete","status":"True"}]}`, true},
+		"a CronJob began":   {schema.GroupKind{Group: "batch", Kind: "CronJob"}, `{}`, `{"lastScheduleTime":"2026-01-01T00:00:00Z"}`, true},
+		"a ConfigMap":       {schema.GroupKind{Kind: "ConfigMap"}, `{}`, `{"anything":true}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := func(status string) *live {
+				return newLive(read(t, `{"apiVersion":"v1","kind":"`+c.gk.Kind+`","metadata":{"name":"a"},"status":`+status+`}`))
+			}
+			if got := !tellAlike(c.gk, state(c.before), state(c.after)); got != c.news {
 				t.Errorf("news is %v, want %v", got, c.news)
 			}
 		})

@@ -208,7 +208,7 @@ func (m *member) changed(gk schema.GroupKind, list []change, first bool) {
 	var refs []ref
 	m.mu.Lock()
 	for _, c := range list {
-		if c.before != nil && c.after != nil && alike(c.before, c.after) {
+		if c.before != nil && c.after != nil && alike(c.before, c.after) && (!m.tells || tellAlike(gk, c.before, c.after)) {
 			continue
 		}
 		r := ref{gk, c.name}
