@@ -190,7 +190,11 @@ const pollEvery = 100 * time.Millisecond
 
 // poll looks until done reports true or an error, or the time is over.
 func poll(ctx context.Context, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	return pollFor(ctx, patience, done)
+}
+
+func pollFor(ctx context.Context, within time.Duration, done func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()

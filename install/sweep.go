@@ -28,17 +28,28 @@ func (l *Leaving) revoke(ctx context.Context, member *Reach, p Progress) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return member.explain("reading ClusterRole "+workloadRole, err)
 	}
-	if err := member.removeAll(ctx, workloadObjects(l.Namespace, nil), p); err != nil || role == nil {
+	if err := member.removeAll(ctx, workloadObjects(l.Namespace, nil, nil), p); err != nil || role == nil {
 		return err
 	}
-	i := slices.IndexFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Verbs, "delete") })
+	verb := "delete"
+	writes := func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Verbs, verb) }
+	i := slices.IndexFunc(role.Rules, writes)
+	if i < 0 { // it writes in the name of others
+		verb = "impersonate"
+		i = slices.IndexFunc(role.Rules, writes)
+	}
 	if i < 0 || len(role.Rules[i].APIGroups) == 0 || len(role.Rules[i].Resources) == 0 {
 		return nil
+	}
+	rule := role.Rules[i]
+	attributes := &authorizationv1.ResourceAttributes{Verb: verb, Group: rule.APIGroups[0], Resource: rule.Resources[0], Namespace: metav1.NamespaceDefault}
+	if len(rule.ResourceNames) > 0 {
+		attributes.Name = rule.ResourceNames[0]
 	}
 	ask := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User:               "system:serviceaccount:" + l.Namespace + ":" + memberAccount,
 		Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + l.Namespace, "system:authenticated"},
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "delete", Group: role.Rules[i].APIGroups[0], Resource: role.Rules[i].Resources[0], Namespace: metav1.NamespaceDefault},
+		ResourceAttributes: attributes,
 	}}
 	err = poll(ctx, func(ctx context.Context) (bool, error) {
 		said, err := member.kube.AuthorizationV1().SubjectAccessReviews().Create(ctx, ask, metav1.CreateOptions{})

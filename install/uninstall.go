@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -111,6 +112,9 @@ func (r *Reach) unguard(ctx context.Context) error {
 	return nil
 }
 
+// goneWithin is how long a namespace may take: its pods have time to end.
+const goneWithin = 90 * time.Second
+
 // ended waits until something that holds others is gone, so that init may begin anew.
 func (r *Reach) ended(ctx context.Context, x *unstructured.Unstructured, p Progress) error {
 	client, err := r.resource(ctx, x)
@@ -118,7 +122,7 @@ func (r *Reach) ended(ctx context.Context, x *unstructured.Unstructured, p Progr
 		return err
 	}
 	var last error // one failure is no end, and near the deadline no question is asked any more
-	err = poll(ctx, func(ctx context.Context) (bool, error) {
+	err = pollFor(ctx, goneWithin, func(ctx context.Context) (bool, error) {
 		_, last = client.Get(ctx, x.GetName(), metav1.GetOptions{})
 		return apierrors.IsNotFound(last), nil
 	})

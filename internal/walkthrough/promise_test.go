@@ -170,6 +170,7 @@ func (w *world) curl(s *site) {
 func (w *world) everyKind() {
 	w.create("more.yaml", everyKindOfThem)
 	w.shows("the HorizontalPodAutoscaler's minimum runs", 90*time.Second, "6 6", "deploy", "web", "-o=jsonpath={.status.replicas} {.status.readyReplicas}")
+	w.shows("the HorizontalPodAutoscaler says so", 30*time.Second, "6 6", "hpa", "web", "-o=jsonpath={.status.currentReplicas} {.status.desiredReplicas}")
 	w.shows("one on every machine", 60*time.Second, "6 6", "ds", "agent", "-o=jsonpath={.status.desiredNumberScheduled} {.status.numberReady}")
 	w.shows("as many in every cluster", 60*time.Second, "6 6", "sts", "store", "-o=jsonpath={.status.replicas} {.status.readyReplicas}")
 	w.shows("a Job is divided and ends", 60*time.Second, "6 Complete", "job", "once", `-o=jsonpath={.status.succeeded} {.status.conditions[?(@.type=="Complete")].type}`)

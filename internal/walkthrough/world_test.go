@@ -161,7 +161,10 @@ func (w *world) makeOcean() {
 // start starts a cluster and its machines.
 func (s *site) start(inside bool) (err error) {
 	w := s.world
-	if s.Cluster, s.kube, err = w.Cluster(s.cluster, s.api(), func(c *cluster.Config) { c.Services = s.services() }); err != nil {
+	if s.Cluster, s.kube, err = w.Cluster(s.cluster, s.api(), func(c *cluster.Config) {
+		c.Services = s.services()
+		c.ControllerArgs = []string{"--horizontal-pod-autoscaler-sync-period=1s"}
+	}); err != nil {
 		return err
 	}
 	images, names := map[string]node.Image{"whereami": node.Whereami(filepath.Join(w.Bin, "whereami")), "meridiand": nil, "envoy": nil}, netip.Addr{}
