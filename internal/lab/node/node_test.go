@@ -106,6 +106,24 @@ func TestLocalize(t *testing.T) {
 	}
 }
 
+func TestAlone(t *testing.T) {
+	addr := netip.MustParseAddr("10.1.2.3")
+	for word, want := range map[string]string{
+		"--xds=:18000":                        "--xds=10.1.2.3:18000",
+		":80":                                 "10.1.2.3:80",
+		"--bind-address=0.0.0.0":              "--bind-address=10.1.2.3",
+		"--initial=a=http://127.0.0.1:2380":   "--initial=a=http://10.1.2.3:2380",
+		"--peer=meridiand-0.peers.svc:17443":  "--peer=meridiand-0.peers.svc:17443",
+		"--at=:name":                          "--at=:name",
+		"--at=:70000":                         "--at=:70000",
+		"--listen-metrics=http://0.0.0.0:123": "--listen-metrics=http://10.1.2.3:123",
+	} {
+		if got := alone(word, addr); got != want {
+			t.Errorf("%q becomes %q, want %q", word, got, want)
+		}
+	}
+}
+
 func TestExpand(t *testing.T) {
 	env := map[string]string{"A": "1", "B": "$(A)"}
 	for word, want := range map[string]string{
