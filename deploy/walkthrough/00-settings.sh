@@ -2,7 +2,8 @@
 # What the other scripts share. Change it here, or set the variables before.
 set -euo pipefail
 
-# kind: clusters in containers on this machine; gcloud: GKE in three regions.
+# kind: clusters in containers on this machine; gcloud: GKE in three regions; yours:
+# clusters that you have, as contexts meridian-eu and so on, which stay.
 export PLATFORM="${PLATFORM:-kind}"
 
 # One cluster per region; the first hosts the installation.
@@ -19,9 +20,15 @@ export NODES="${NODES:-1}"                         # gcloud: per zone
 export IMAGE_REGISTRY="${IMAGE_REGISTRY:-ghcr.io/meridian-lb}" # where meridiand, meridian and whereami lie
 export IMAGE_TAG="${IMAGE_TAG:-0.1.0}"
 export MERIDIAN="${MERIDIAN:-meridian}"            # the command line, as "make build" makes it
+export INIT_FLAGS="${INIT_FLAGS:-}"                # more of "meridian init", everywhere: --replicas 1 on small machines
+export REPLICAS="${REPLICAS:-9}"                   # of whereami, over all clusters
+export CONTEXTS="${CONTEXTS-meridian-}"            # what the names of members' contexts begin with
 
-# The context of a member, by the same name on both platforms.
-context() { echo "meridian-$1"; }
+# The context of a member, by the same name on all platforms.
+context() { echo "$CONTEXTS$1"; }
+
+# All clusters as one: the dedicated API, by the context that "meridian init" makes.
+one() { kubectl --context=meridian "$@"; }
 
 say() { printf '\n== %s\n' "$*" >&2; }
 
@@ -33,9 +40,9 @@ need() {
 }
 
 case "$PLATFORM" in
-kind) ;;
+kind | yours) ;;
 gcloud) [[ -n "$PROJECT" ]] || { echo "PROJECT is empty; name the project that pays: export PROJECT=…" >&2; exit 1; } ;;
-*) echo "PLATFORM=$PLATFORM: write kind or gcloud" >&2; exit 1 ;;
+*) echo "PLATFORM=$PLATFORM: write kind, gcloud or yours" >&2; exit 1 ;;
 esac
 
 # The address of a LoadBalancer Service, when it has one.
@@ -45,7 +52,7 @@ address() { # member, service
     got=$(kubectl --context "$(context "$1")" -n meridian-system get service "$2" -o jsonpath='{.status.loadBalancer.ingress[0].ip}')
     [[ -z "$got" ]] || { echo "$got"; return; }
     echo "  … $1 has no address for $2 yet" >&2
-    sleep 5
+    sleep 2
   done
   echo "Service $2 of $1 got no address in 5 minutes: kubectl --context $(context "$1") -n meridian-system describe service $2" >&2
   return 1

@@ -12,6 +12,10 @@ kind)
   done
   echo "kind gives LoadBalancer Services no address by itself: start cloud-provider-kind beside it" >&2
   ;;
+yours)
+  need kubectl
+  for m in $MEMBERS; do kubectl --context "$(context "$m")" get --raw /readyz >/dev/null; done
+  ;;
 gcloud)
   need gcloud
   for m in $MEMBERS; do

@@ -7,6 +7,7 @@ need kubectl
 for m in $MEMBERS; do
   say "context $(context "$m")"
   case "$PLATFORM" in
+  yours) continue ;;
   kind)
     need kind
     kind export kubeconfig --name "meridian-$m"

@@ -3,44 +3,7 @@
 package walkthrough
 
 // What one writes to the dedicated API, as to any cluster.
-const (
-	replicaSet = `apiVersion: apps/v1
-kind: ReplicaSet
-metadata: {name: whereami, labels: {of: promise}}
-spec:
-  replicas: 9
-  selector: {matchLabels: {app: whereami}}
-  template:
-    metadata: {labels: {app: whereami}}
-    spec:
-      terminationGracePeriodSeconds: 10
-      automountServiceAccountToken: false
-      containers:
-      - name: whereami
-        image: whereami
-        args: ["--drain=3s"]
-        ports: [{name: http, containerPort: 8080}]
-        readinessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1}
-`
-	plainService = `apiVersion: v1
-kind: Service
-metadata: {name: whereami, labels: {of: promise}}
-spec:
-  selector: {app: whereami}
-  ports: [{name: http, port: 80, targetPort: http}]
-`
-	plainIngress = `apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: whereami, labels: {of: promise}}
-spec:
-  ingressClassName: meridian
-  rules:
-  - host: www.shop.example.com
-    http:
-      paths:
-      - {path: /, pathType: Prefix, backend: {service: {name: whereami, port: {number: 80}}}}
-`
-	everyKindOfThem = `apiVersion: apps/v1
+const everyKindOfThem = `apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, labels: {of: promise}}
 spec:
@@ -101,4 +64,3 @@ kind: ConfigMap
 metadata: {name: settings, labels: {of: promise}}
 data: {colour: blue}
 `
-)

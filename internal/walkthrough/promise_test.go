@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,41 +23,25 @@ import (
 // one is the context of the dedicated API: all clusters as one.
 const one = "meridian"
 
-// What Cluster Federation promised in 2016: one API for many clusters. Everything that
-// "meridian init" writes runs as the pods that it says.
+// What Cluster Federation promised in 2016: one API for many clusters. The scripts of
+// deploy/walkthrough are run as they are, and everything that "meridian init" writes runs
+// as the pods that it says.
 func TestPromise(t *testing.T) {
 	w := newWorld(t, true)
-	us, eu, asia := w.site("us"), w.site("eu"), w.site("asia")
+	us, eu := w.site("us"), w.site("eu")
 
 	w.promise("init: a dedicated API in America, daemons and gateways everywhere", func() {
-		more := []string{"--replicas", "1", "--set", "meridiand.peersService.enabled=true", "--set", "gateway.autoscaling.enabled=false", "--set", "gateway.replicas=1"}
-		w.meridian(append([]string{"init", "--context", "us", "--region", "us-east1", "--network", "us", "--dedicated-api"}, more...)...)
-		var others []string
-		for _, s := range []*site{eu, asia} {
-			w.meridian(append([]string{"init", "--context", s.cluster, "--region", string(s.name), "--network", s.cluster,
-				"--share-with", "us", "--peer", us.address("meridiand-public") + ":17443"}, more...)...)
-			others = append(others, "--peer", s.address("meridiand-public")+":17443")
-		}
-		w.meridian(append([]string{"init", "--context", "us", "--domain", "shop.example.com", "--nameserver", "ns1.shop.example.com=" + us.address("meridian-dns")}, others...)...)
+		w.script("10-create.sh")
+		w.script("20-credentials.sh")
+		w.script("30-init.sh")
 		w.T().Logf("$ kubectl --context us -n meridian-system get pods,services\n%s", us.kubectl("", "-n", "meridian-system", "get", "pods,services"))
 	})
-	w.promise("three clusters join", func() {
-		for _, s := range w.sites {
-			w.meridian("join", s.cluster, "--context", s.cluster, "--host-context", one, "--workloads", "--gateway", s.address("meridian-gateway"),
-				"--endpoint-network", s.pods(0).String(), "--endpoint-network", s.pods(1).String())
-		}
-		w.shows("three clusters are reached", 60*time.Second, "True True True", "clusters", `-o=jsonpath={.items[*].status.conditions[?(@.type=="Reachable")].status}`)
-		w.shows("their gateways are up", 60*time.Second, "Healthy Healthy Healthy", "clusters", `-o=jsonpath={.items[*].status.health}`)
-		w.look("get", "clusters")
-	})
+	w.promise("three clusters join", func() { w.script("40-join.sh") })
 	w.promise("a ReplicaSet and a Service", func() {
-		w.create("replicaset.yaml", replicaSet)
-		w.create("service.yaml", plainService)
 		began := time.Now()
+		w.script("50-workload.sh")
+		w.T().Logf("nine replicas ran in three clusters %.1f s after the script began", time.Since(began).Seconds())
 		w.shares("rs", "whereami", map[string]int{"us": 3, "eu": 3, "asia": 3})
-		w.shows("all nine are told as ready", 30*time.Second, "9 9", "rs", "whereami", "-o=jsonpath={.status.replicas} {.status.readyReplicas}")
-		w.T().Logf("nine replicas ran in three clusters %.1f s after they were created", time.Since(began).Seconds())
-		w.look("get", "rs,federatedobjects", "-o", "wide")
 		us.asked = us.kubectl("", "-n", "meridian-system", "get", "service", "meridiand-admin", "-o=jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
 		out, err := w.operator("spread", "replicaset-whereami")
 		if err != nil {
@@ -64,17 +50,29 @@ func TestPromise(t *testing.T) {
 		w.T().Logf("$ meridian spread replicaset-whereami\n%s", out)
 	})
 	w.promise("one Ingress, and everybody is served nearby", func() {
-		w.create("ingress.yaml", plainIngress)
-		w.shows("the Ingress says where it is served", 30*time.Second, "192.0.2.10 192.0.2.20 192.0.2.30", "ingress", "whereami", "-o=jsonpath={.status.loadBalancer.ingress[*].ip}")
+		w.script("60-ingress.sh")
 		w.everybodyAtHome(60 * time.Second)
 		for _, s := range []*site{us, eu} {
 			w.curl(s)
 		}
+		w.shows("the Ingress says where it is served", 30*time.Second, "192.0.2.10 192.0.2.20 192.0.2.30", "ingress", "whereami", "-o=jsonpath={.status.loadBalancer.ingress[*].ip}")
 	})
 	w.promise("what else one writes to a cluster", w.everyKind)
 	w.promise("edits", w.rewrite)
 	w.promise("the dedicated API is killed", func() { w.killAPI(us) })
 	w.promise("destroy", w.undo)
+}
+
+// script runs one of the walk-through, and logs it.
+func (w *world) script(name string) {
+	w.T().Helper()
+	out, err := w.Run("", "env", "PLATFORM=yours", "MEMBERS=us eu asia", "CONTEXTS=", "DOMAIN=shop.example.com", "GRACE=0s", "MERIDIAN="+filepath.Join(w.Bin, "meridian"),
+		"INIT_FLAGS=--replicas 1 --set gateway.autoscaling.enabled=false --set gateway.replicas=1",
+		"PATH="+filepath.Dir(w.Programs.Kubectl)+":"+os.Getenv("PATH"), "bash", filepath.Join("..", "..", "deploy", "walkthrough", name))
+	if err != nil {
+		w.T().Fatal(err)
+	}
+	w.T().Logf("$ deploy/walkthrough/%s\n%s", name, out)
 }
 
 // promise is a step of this story.
@@ -91,23 +89,6 @@ func (w *world) promise(name string, play func()) {
 			w.T().Logf("%s: %v\n%s", s.cluster, err, out)
 		}
 	})
-}
-
-// address is that of a load balancer, when it has one.
-func (s *site) address(name string) (address string) {
-	s.world.T().Helper()
-	s.world.Eventually("an address of Service "+name+" in "+s.cluster, 30*time.Second, func(ctx context.Context) error {
-		svc, err := s.kube.CoreV1().Services("meridian-system").Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		if len(svc.Status.LoadBalancer.Ingress) == 0 {
-			return errors.New("it has none yet")
-		}
-		address = svc.Status.LoadBalancer.Ingress[0].IP
-		return nil
-	})
-	return address
 }
 
 // create writes objects to the dedicated API.
@@ -285,13 +266,7 @@ func (w *world) placed() map[string]int32 {
 func (w *world) undo() {
 	const kinds = "ingress,svc,rs,deploy,ds,sts,job,cronjob,hpa,configmap"
 	w.T().Logf("$ kubectl --context=meridian delete …\n%s", w.Kubectl(one, "", "delete", kinds, "-l", "of=promise", "--timeout=90s"))
-	for _, s := range w.sites {
-		w.meridian("unjoin", s.cluster, "--context", s.cluster, "--host-context", one, "--grace", "0s")
-	}
-	w.look("get", "clusters")
-	for _, s := range slices.Backward(w.sites) { // the host last
-		w.meridian("uninstall", "--context", s.cluster, "--crds", "--force")
-	}
+	w.script("90-destroy.sh")
 	for _, s := range w.sites {
 		for _, kind := range []string{"namespaces", "crds", "clusterroles", "clusterrolebindings", "ingressclasses"} {
 			for _, left := range strings.Fields(s.kubectl("", "get", kind, "-o", "name")) {
@@ -300,8 +275,10 @@ func (w *world) undo() {
 				}
 			}
 		}
-		if left := s.kubectl("", "get", kinds, "-A", "-l", "of=promise", "-o", "name"); left != "" {
-			w.T().Errorf("%s still has %s", s.cluster, left)
+		for _, of := range []string{"of=promise", "app=whereami", "meridian.dev/placed"} {
+			if left := s.kubectl("", "get", kinds+",pods,serviceaccounts,secrets,roles,rolebindings", "-A", "-l", of, "-o", "name"); left != "" {
+				w.T().Errorf("%s still has %s", s.cluster, left)
+			}
 		}
 	}
 }
