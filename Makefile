@@ -23,7 +23,7 @@ demo: build envoy ## a world on this machine: regions, clusters, Envoys and the 
 	bin/meridian demo
 
 .PHONY: e2e
-e2e: build envoy kube ## the demo's story, then an installation on real API servers from beginning to end, then workloads over many
+e2e: build envoy kube ## the demo's story, then installations on real API servers from beginning to end, then workloads over many
 	bin/meridian demo --story
 	$(GO) test -tags e2e -count=1 -timeout 15m -v ./internal/walkthrough
 	$(GO) test -tags e2e -count=1 -timeout 15m -v ./internal/workloads

@@ -5,11 +5,10 @@
 source "$(dirname "$0")/00-settings.sh"
 need kubectl
 
+# What differs between clusters is said beside the objects, and before them. Without a
+# Placement all clusters get the same.
 objects() {
-  sed -e "s|image: IMAGE|image: $IMAGE_REGISTRY/whereami:$IMAGE_TAG|" -e "s|replicas: REPLICAS|replicas: $REPLICAS|" "$(dirname "$0")/whereami.yaml"
-  # What differs is said beside it. Without a Placement all clusters get the same.
   cat <<YAML
----
 apiVersion: meridian.dev/v1alpha1
 kind: Placement
 metadata: {name: whereami, namespace: default, labels: {app: whereami}}
@@ -22,6 +21,8 @@ YAML
   for m in $MEMBERS; do
     echo "  - {where: {clusters: [$m]}, env: [{name: CLUSTER, value: $m}, {name: REGION, value: ${REGION[$m]}}]}"
   done
+  echo ---
+  sed -e "s|image: IMAGE|image: $IMAGE_REGISTRY/whereami:$IMAGE_TAG|" -e "s|replicas: REPLICAS|replicas: $REPLICAS|" "$(dirname "$0")/whereami.yaml"
 }
 
 say "a ReplicaSet of $REPLICAS, and a Service"

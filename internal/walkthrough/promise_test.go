@@ -141,8 +141,8 @@ func (w *world) curl(s *site) {
 	u := s.newUser(nil)
 	defer u.client.CloseIdleConnections()
 	addr, h, err := u.visit(w.Ctx, host, "/")
-	if err != nil || h.Region != string(s.name) {
-		w.T().Errorf("%s are answered by %q: %v", s.people, h.Region, err)
+	if err != nil || h.Region != string(s.name) || h.Cluster != s.cluster { // the cluster is what the Placement says of it
+		w.T().Errorf("%s are answered by %+v: %v", s.people, h, err)
 	}
 	w.T().Logf("%s at %s$ curl http://%s/   # DNS says %s\n%s in %s, zone %s", s.people, s.user, host, addr, h.Pod, h.Region, h.Zone)
 }
