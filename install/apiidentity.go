@@ -38,7 +38,8 @@ func apiSecretNames() []string {
 
 const tokensKey = "tokens.key"
 
-// How long its certificates are good for. Nobody renews them but init, so they last.
+// How long its certificates are good for. What is copied into kubeconfigs
+// is not renewed there, so they last.
 const (
 	apiAuthorityLife = 10 * 365 * 24 * time.Hour
 	apiLife          = 3 * 365 * 24 * time.Hour

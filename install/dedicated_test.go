@@ -253,6 +253,42 @@ func TestDedicatedAPI(t *testing.T) {
 			t.Errorf("CRDs are missed outside: %s", text)
 		}
 	})
+	t.Run("its certificates are renewed by the CronJob's account", func(t *testing.T) {
+		cron := byAccount(t, host, "meridian-renew")
+		now := time.Now()
+		if done, err := Renew(ctx, cron, "", now, Progress{}); err != nil || len(done.Renewals) > 0 {
+			t.Errorf("renewed at once: %v %v", done, err)
+		}
+		before := map[string]*corev1.Secret{}
+		for _, n := range apiSecretNames() {
+			before[n] = secretOf(t, host, n)
+		}
+		late := now.Add(apiLife * 3 / 4)
+		due, err := Due(ctx, cron, "", late)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := Renew(ctx, cron, "", late, Progress{})
+		if err != nil || len(done.Renewals) != len(due.Renewals) {
+			t.Fatalf("%v, due were %v: %v", done, due, err)
+		}
+		var said []string
+		for _, r := range done.Renewals {
+			said = append(said, r.String())
+		}
+		for _, want := range []string{"meridian-api: tls.crt of kube-apiserver had less than a third", "meridian-api-admin: tls.crt of admin had", "meridian-api-client: tls.crt of system:serviceaccount:meridian-system:meridiand had"} {
+			if !strings.Contains(strings.Join(said, "\n"), want) {
+				t.Errorf("no %q in %v", want, said)
+			}
+		}
+		for _, n := range apiSecretNames() {
+			after := secretOf(t, host, n)
+			same := string(after.Data["tls.crt"]) == string(before[n].Data["tls.crt"])
+			if same != (n == SecretAPIAuthority) || string(after.Data["ca.crt"]) != string(before[n].Data["ca.crt"]) || string(after.Data[tokensKey]) != string(before[n].Data[tokensKey]) || string(after.Data[kubeconfigKey]) != string(before[n].Data[kubeconfigKey]) {
+				t.Errorf("%s is not what is expected; the same certificate: %v", n, same)
+			}
+		}
+	})
 	t.Run("init and uninstall know it", func(t *testing.T) {
 		if _, _, err := Init(ctx, api, Settings{Region: "europe-west1"}, false, Progress{}); err == nil || !strings.Contains(err.Error(), "in which nothing runs") {
 			t.Errorf("got %v", err)

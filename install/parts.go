@@ -191,8 +191,8 @@ func (k *check) expiry(about string, s *corev1.Secret, key string, c *x509.Certi
 	}
 	remedy := fmt.Sprintf("meridian certs renew --context %s; and see why it was not renewed: kubectl --context %s -n %s logs -l %s=meridian-renew", k.host.Name, k.host.Name, k.Namespace, labelName)
 	switch {
-	case slices.Contains(apiSecretNames(), s.Name):
-		remedy = k.again() + ", which issues it anew; whoever uses it has to fetch it again, and the pods of meridiand to be started anew"
+	case s.Name == SecretAPIAuthority:
+		remedy = fmt.Sprintf("delete it and the Secrets %s, %s and %s, and run %s, which makes a new one; then start the pods of %s and meridiand anew", SecretAPI, SecretAPIClient, SecretAPIAdmin, k.again(), apiName)
 	case s.Name == SecretAuthority:
 		remedy = "replace the authority in three rounds, as docs/running.md says, before it ends: everything that it issued ends with it"
 	case !made(s):

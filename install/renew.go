@@ -22,7 +22,8 @@ import (
 type Renewal struct {
 	Secret   string         // its name
 	Key      string         // of the certificate; ca.crt: only the authorities that are trusted
-	Identity trust.Identity // zero for ca.crt
+	Identity trust.Identity // zero for ca.crt, and in a dedicated API
+	Name     string         // of whoever it certifies in a dedicated API
 	Until    time.Time      // zero for ca.crt
 	Why      string         // it was made anew
 }
@@ -49,7 +50,7 @@ func Due(ctx context.Context, reach *Reach, namespace string, now time.Time) (Re
 
 // Renew issues certificates anew that have expired, that have less than a third of
 // their lives left, or that another authority has issued than the one in force, and
-// has everybody trust that one. Identities and lifetimes stay. Only Secrets that
+// has everybody trust that one; those of a dedicated API too, but for its authority. Identities and lifetimes stay. Only Secrets that
 // "meridian init" made are touched, and one that is broken stops no other. A Secret
 // that changes meanwhile is left to whoever changed it.
 func Renew(ctx context.Context, reach *Reach, namespace string, now time.Time, p Progress) (Renewed, error) {
@@ -83,7 +84,19 @@ func (r Renewal) String() string {
 	if r.Key == trust.BundleFile {
 		return fmt.Sprintf("Secret %s: %s %s", r.Secret, r.Key, r.Why)
 	}
-	return fmt.Sprintf("Secret %s: %s of %s %s; now good until %s UTC", r.Secret, r.Key, r.Identity, r.Why, r.Until.UTC().Format(time.DateTime))
+	return fmt.Sprintf("Secret %s: %s of %s %s; now good until %s UTC", r.Secret, r.Key, r.Who(), r.Why, r.Until.UTC().Format(time.DateTime))
+}
+
+// Who it certifies, by the name that servers know.
+func (r Renewal) Who() string {
+	if r.Name != "" {
+		return r.Name
+	}
+	return r.Identity.String()
+}
+
+func (r Renewal) compare(o Renewal) int {
+	return cmp.Or(cmp.Compare(r.Secret, o.Secret), cmp.Compare(r.Key, o.Key))
 }
 
 // roles are who is certified in which Secret. A Secret's own words are not enough:
@@ -108,6 +121,11 @@ func renewAll(ctx context.Context, reach *Reach, namespace string, now time.Time
 			mine[n] = s
 		}
 	}
+	api, err := renewAPI(ctx, reach, namespace, now, write)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	done.Good, done.Renewals = api.Good, api.Renewals
 	if len(mine) == 0 { // nothing that an authority of ours would be needed for
 		return done, errors.Join(faults...)
 	}
@@ -130,6 +148,7 @@ func renewAll(ctx context.Context, reach *Reach, namespace string, now time.Time
 		}
 		done.Renewals = append(done.Renewals, renewals...)
 	}
+	slices.SortFunc(done.Renewals, Renewal.compare)
 	return done, errors.Join(faults...)
 }
 

@@ -17,7 +17,8 @@ func newCertsRenew(o *options) *cobra.Command {
 		Use: "renew", Short: "Renew the certificates of an installation on Kubernetes", Args: cobra.NoArgs,
 		Long: `renew looks at the Secrets that "meridian init" made and issues anew what has expired, what has less
 than a third of its life left, and what another authority has issued than the one in force. Identities
-and lifetimes stay, and daemons and gateways take notice. What is good is not written.
+and lifetimes stay, and daemons and gateways take notice. What is good is not written. The certificates
+of a dedicated API are among them; your own kubeconfig has a copy of one, which "meridian init" writes anew.
 
 The chart has it run every day in the cluster, where it needs no kubeconfig.`,
 		Example: `  meridian certs renew --context eu --dry-run
@@ -52,7 +53,7 @@ func sayRenewed(c *cobra.Command, o *options, done install.Renewed, dryRun bool)
 	for _, r := range done.Renewals {
 		m := map[string]any{"secret": r.Secret, "key": r.Key, "why": r.Why}
 		if !r.Until.IsZero() {
-			m["identity"], m["expires"] = r.Identity.String(), r.Until.UTC().Format(time.RFC3339)
+			m["identity"], m["expires"] = r.Who(), r.Until.UTC().Format(time.RFC3339)
 		}
 		list = append(list, m)
 		if dryRun && (o.output == "" || o.output == formatTable) {
