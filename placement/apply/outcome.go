@@ -81,7 +81,7 @@ func failed(r ref, verb string, as account, err error) outcome {
 }
 
 // forbids finds what is refused in the words of an API server that asked for rights.
-var forbids = regexp.MustCompile(`User "[^"]*" cannot ([a-z]+) resource "[^"]*" in API group "[^"]*"`)
+var forbids = regexp.MustCompile(`User "[^"]*" cannot ([a-z:-]+) resource "[^"]*" in API group "[^"]*"`)
 
 // denied says what an account may not do in a member, and how it may. It is short, so
 // that it is shown whole.
@@ -90,7 +90,7 @@ func denied(r ref, as account, text string) outcome {
 	switch {
 	case found == nil: // by admission, which has words of its own
 		return refused(reasonRefused, "the cluster refuses it: %s", text)
-	case found[1] == "impersonate":
+	case strings.HasPrefix(found[1], "impersonate"): // newer API servers say for what, as in impersonate-on:serviceaccount:patch
 		return refused(reasonForbidden, "the cluster does not let us act as the ServiceAccount %s; let it join again with \"meridian join --workloads --workloads-as=%s\": %s", as.name, as.name, text)
 	}
 	return refused(reasonForbidden, "%s; let it there: kubectl -n %s create rolebinding %s --clusterrole=edit --serviceaccount=%s:%s",
