@@ -20,12 +20,15 @@ import (
 type stay struct {
 	workload string // for people
 	replicas int64  // negative: not known
-	why      string
+	why      string // empty: they have not been told to move yet
 }
 
 func (s stay) String() string {
-	if s.replicas < 0 {
+	switch {
+	case s.replicas < 0:
 		return fmt.Sprintf("%s: %s", s.workload, s.why)
+	case s.why == "":
+		return fmt.Sprintf("%s: %d replicas", s.workload, s.replicas)
 	}
 	return fmt.Sprintf("%s: %d replicas: %s", s.workload, s.replicas, s.why)
 }
@@ -33,8 +36,11 @@ func (s stay) String() string {
 // staying says what a workload still needs a cluster for; nil: nothing. What has no
 // replicas, or as many everywhere, is needed there only as long as it is nowhere else.
 func staying(o *v1alpha1.FederatedObject, cluster string) *stay {
-	if o.DeletionTimestamp != nil {
+	switch {
+	case o.DeletionTimestamp != nil:
 		return nil // it goes there as everywhere
+	case o.Status.ObservedGeneration == 0 && !slices.Contains(o.Finalizers, placement.Finalizer):
+		return nil // nothing of it is anywhere
 	}
 	var head unstructured.Unstructured
 	if json.Unmarshal(o.Spec.Template.Raw, &head.Object) != nil {
@@ -51,16 +57,21 @@ func staying(o *v1alpha1.FederatedObject, cluster string) *stay {
 	}
 	row := o.Status.Clusters[i]
 	s.replicas, s.why = max(row.Desired, row.Ready), cmp.Or(row.Message, row.Reason, "it has not been said why")
+	if row.State == v1alpha1.WorkloadApplied {
+		s.why = "" // it says why they are there
+	}
 	elsewhere := slices.ContainsFunc(o.Status.Clusters, func(c v1alpha1.ClusterWorkload) bool { return c.Cluster != cluster && c.Ready > 0 })
 	switch t, _ := o.Parse(fleet.Origin{}); {
 	case t != nil && t.Spread.Mode == placement.ModeDuplicate && elsewhere:
 		return nil
+	case t != nil && t.Spread.Mode != placement.ModeDuplicate && row.State == v1alpha1.WorkloadUnreachable: // by the daemons; they cannot count what runs there
+		s.replicas = max(0, o.Status.Desired-o.Status.Ready, row.Desired)
 	case head.GetKind() == "Job": // does not move, and its size stays when it is done
 		s.replicas, s.why = row.Ready, "a Job ends where it began"
 	}
 	for _, c := range o.Status.Conditions {
 		if c.Type == v1alpha1.ConditionPlaced && c.Reason == "Unplaced" {
-			s.why += "; " + c.Message
+			s.why = strings.TrimPrefix(s.why+"; "+c.Message, "; ")
 		}
 	}
 	if s.replicas == 0 {
@@ -109,6 +120,9 @@ func (l stays) lines() []string {
 
 // String is the whole in one sentence, for people.
 func (l stays) String() string {
+	if l.replicas() == 0 {
+		return fmt.Sprintf("%s there\n    %s", workloads(len(l)), strings.Join(l.lines(), "\n    "))
+	}
 	return fmt.Sprintf("%s with %d replicas there\n    %s", workloads(len(l)), l.replicas(), strings.Join(l.lines(), "\n    "))
 }
 

@@ -36,10 +36,14 @@ func TestStaying(t *testing.T) {
 		{"divided", someWeb, "", rows(aRow("eu", 6, 6, ""), aRow("us", 3, 2, "waits until the others are ready")), "Deployment shop/web: 3 replicas: waits until the others are ready"},
 		{"still ending", someWeb, "", rows(aRow("eu", 9, 9, ""), aRow("us", 0, 2, "waits")), "Deployment shop/web: 2 replicas: waits"},
 		{"without a word", someWeb, "", rows("{cluster: us, desired: 3, ready: 0}"), "Deployment shop/web: 3 replicas: it has not been said why"},
+		{"not told to move yet", someWeb, "", rows("{cluster: us, desired: 3, ready: 3, state: Applied, message: 3 that run there and stay}"), "Deployment shop/web: 3 replicas"},
 		{"empty", someWeb, "", rows(aRow("us", 0, 0, "the cluster deletes it")), ""},
 		{"elsewhere only", someWeb, "", rows(aRow("eu", 9, 3, "")), ""},
 		{"nowhere", someWeb, "", seen, ""},
 		{"new", someWeb, "", "observedGeneration: 1", "Deployment shop/web: no daemon has looked at it yet as it is now"},
+		{"out of the daemons' reach", someWeb, "", "desired: 9, ready: 6, " + rows(aRow("eu", 9, 6, ""), strings.Replace(aRow("us", 0, 0, "placed elsewhere"), "Leaving", "Unreachable", 1)), "Deployment shop/web: 3 replicas: placed elsewhere"},
+		{"out of the daemons' reach, and ready elsewhere", someWeb, "", "desired: 9, ready: 9, " + rows(aRow("eu", 9, 9, ""), strings.Replace(aRow("us", 0, 0, "placed elsewhere"), "Leaving", "Unreachable", 1)), ""},
+		{"never placed", someWeb, "", "", ""},
 		{"without room", someWeb, "", rows(aRow("us", 3, 3, "3 stay until there is room elsewhere")) + ", conditions: [{type: Placed, status: 'False', reason: Unplaced, message: 3 replicas find no place, lastTransitionTime: '2026-01-01T00:00:00Z'}]",
 			"Deployment shop/web: 3 replicas: 3 stay until there is room elsewhere; 3 replicas find no place"},
 		{"as many everywhere", someWeb, ", spread: {mode: duplicate}", rows(aRow("eu", 3, 1, ""), aRow("us", 3, 3, "waits")), ""},
@@ -54,7 +58,7 @@ func TestStaying(t *testing.T) {
 		left := stays{"shop/x": {}}
 		left.see(fares(t, c.template, c.spec, c.status), "us", false)
 		got := strings.Join(left.lines(), "\n")
-		if c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
+		if got != c.want && (c.name != "unreadable" || !strings.HasPrefix(got, c.want)) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

@@ -123,7 +123,10 @@ func Foresee(ctx context.Context, member, host *Reach, l Leaving, p Progress) ([
 	objects := l.inHost()
 	slices.Reverse(objects)
 	parts := []Part{{Where: "host cluster", Objects: objects}}
-	if member == nil || l.Force && member.version() != nil {
+	if l.Force && member != nil && member.version() != nil {
+		member = nil
+	}
+	if member == nil {
 		return parts, nil
 	}
 	found, others, err := member.placed(ctx, owners, p)
