@@ -314,7 +314,7 @@ func TestNamespace(t *testing.T) {
 	host, eu := all["host"], all["eu"]
 	host.install(t)
 	applier(t, "one", host, eu).run(t)
-	if _, err := host.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := host.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "baseline"}}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	host.post(t, "/apis/meridian.dev/v1alpha1/namespaces/shop/federatedobjects", `{apiVersion: meridian.dev/v1alpha1, kind: FederatedObject, metadata: {name: web},
@@ -322,6 +322,22 @@ spec: {template: {apiVersion: v1, kind: Service, metadata: {name: web}, spec: {t
 	path := "/api/v1/namespaces/shop/services/web"
 	eu.want(t, "NodePort", path, "spec", "type")
 	eu.want(t, "FederatedObject shop/web", "/api/v1/namespaces/shop", "metadata", "annotations", namespaceAnnotation)
+	eu.want(t, "baseline", "/api/v1/namespaces/shop", "metadata", "labels", "pod-security.kubernetes.io/enforce")
+
+	// What the member has made itself is its own.
+	own, err := eu.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := host.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "privileged"}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	host.post(t, "/apis/meridian.dev/v1alpha1/namespaces/theirs/federatedobjects", `{apiVersion: meridian.dev/v1alpha1, kind: FederatedObject, metadata: {name: configmap-a},
+spec: {template: {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: v}}}}`)
+	eu.want(t, "v", "/api/v1/namespaces/theirs/configmaps/a", "data", "k")
+	if after, err := eu.admin.CoreV1().Namespaces().Get(t.Context(), "theirs", metav1.GetOptions{}); err != nil || after.ResourceVersion != own.ResourceVersion {
+		t.Errorf("a namespace of the member's own was written: %v %v", after, err)
+	}
 	before, err := eu.get(path)
 	if err != nil {
 		t.Fatal(err)

@@ -46,10 +46,11 @@ type member struct {
 	pace     Pace
 	log      *slog.Logger
 	meter    *metrics
-	touch    func(workload types.UID) // hears of workloads about which there is news; must not block
-	tells    bool                     // somebody wants to know the status of objects
-	touchAll func()                   // hears that the member answers again, or no more; must not block
-	term     func() context.Context   // of our writing; nil while another replica writes
+	touch    func(workload types.UID)                                 // hears of workloads about which there is news; must not block
+	tells    bool                                                     // somebody wants to know the status of objects
+	labels   func(context.Context, string) (map[string]string, error) // of a namespace of the host cluster
+	touchAll func()                                                   // hears that the member answers again, or no more; must not block
+	term     func() context.Context                                   // of our writing; nil while another replica writes
 
 	pulse  *pulse
 	access chan Member
@@ -106,7 +107,7 @@ type base struct {
 func newMember(name string, a *Applier) *member {
 	m := &member{
 		name: name, pace: a.cfg.Pace, log: a.log.With("cluster", name), meter: a.meter,
-		tells: a.cfg.Fares != nil, touch: a.desk.touch, touchAll: a.desk.touchAll, term: a.term.writing,
+		tells: a.cfg.Fares != nil, labels: a.namespaceLabels, touch: a.desk.touch, touchAll: a.desk.touchAll, term: a.term.writing,
 		pulse:  &pulse{timeout: a.cfg.Pace.Timeout, since: time.Now(), why: "it has not answered yet"},
 		access: make(chan Member, 1), queue: newQueue(),
 		kinds: map[schema.GroupKind]*watched{}, plans: map[types.UID]*plan{},

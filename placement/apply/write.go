@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,8 +14,6 @@ import (
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/placement"
 )
-
-var namespaces = corev1.SchemeGroupVersion.WithResource("namespaces")
 
 // attend brings one object in line with what is wanted. In a steady state it only
 // looks at what the watch brought.
@@ -224,24 +221,6 @@ func (m *member) handOver(ctx context.Context, on dynamic.ResourceInterface, obj
 	}
 	_, err := on.Apply(ctx, h.GetName(), h, metav1.ApplyOptions{FieldManager: successor, Force: true})
 	m.meter.write(m.name, "handover", err)
-	return err
-}
-
-// makeNamespace makes a namespace that a workload needs.
-func (m *member) makeNamespace(ctx context.Context, name string, sake *unstructured.Unstructured) error {
-	_, from, _ := placement.OwnerOf(sake)
-	ns := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Namespace",
-		"metadata": map[string]any{"name": name, "annotations": map[string]any{namespaceAnnotation: from}},
-	}}
-	m.mu.Lock()
-	client := m.conn.client
-	m.mu.Unlock()
-	_, err := client.Resource(namespaces).Create(ctx, ns, metav1.CreateOptions{FieldManager: placement.Manager})
-	m.meter.write(m.name, "namespace", err)
-	if apierrors.IsAlreadyExists(err) {
-		return nil
-	}
 	return err
 }
 
