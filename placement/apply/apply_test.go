@@ -313,7 +313,7 @@ func TestNamespace(t *testing.T) {
 	all := sites(t, "host", "eu")
 	host, eu := all["host"], all["eu"]
 	host.install(t)
-	applier(t, "one", host, eu).run(t)
+	house := applier(t, "one", host, eu).run(t)
 	if _, err := host.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "baseline"}}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -347,5 +347,21 @@ spec: {template: {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k
 	after, err := eu.get(path)
 	if err != nil || fmt.Sprint(before.Object["spec"]) != fmt.Sprint(after.Object["spec"]) {
 		t.Errorf("%v: the spec became %v and was %v", err, after.Object["spec"], before.Object["spec"])
+	}
+
+	// A namespace that ends takes no Events any more, and nobody misses them.
+	host.delete(t, "/api/v1/namespaces/shop")
+	host.patch(t, "/apis/meridian.dev/v1alpha1/namespaces/shop/federatedobjects/web", `{"spec":{"template":{"metadata":{"finalizers":["x.example.com/y"]}}}}`)
+	eventually(t, func() error {
+		o, err := host.get("/apis/meridian.dev/v1alpha1/namespaces/shop/federatedobjects/web")
+		if err == nil && !strings.Contains(fmt.Sprint(o.Object["status"]), "finalizers") {
+			err = fmt.Errorf("nothing is said of its finalizers: %v", o.Object["status"])
+		}
+		return err
+	})
+	host.delete(t, "/apis/meridian.dev/v1alpha1/namespaces/shop/federatedobjects/web")
+	host.wantNone(t, "/apis/meridian.dev/v1alpha1/namespaces/shop/federatedobjects/web")
+	if said := house.said.String(); strings.Contains(said, "what=events") {
+		t.Errorf("it is complained of Events: %s", said)
 	}
 }

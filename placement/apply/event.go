@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -56,6 +57,9 @@ func (s *scribe) report(ctx context.Context, o *v1alpha1.FederatedObject, status
 			continue
 		}
 		_, err = s.client.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(o.Namespace).Create(ctx, &unstructured.Unstructured{Object: e}, metav1.CreateOptions{})
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			return // it goes with its Events; the status says what it waits for
+		}
 		s.complain(o, "events", err)
 	}
 }

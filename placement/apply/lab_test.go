@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -278,6 +279,7 @@ func (r *requests) since(n int) []string {
 
 // house is an applier with its members.
 type house struct {
+	said *record // its log
 	*Applier
 	host     *site
 	requests map[string]*requests
@@ -319,9 +321,9 @@ func everywhere(names ...string) *steer.Plan {
 // applier makes an applier of a host for members, which are in the world.
 func applier(t *testing.T, instance string, host *site, members ...*site) *house {
 	t.Helper()
-	h := &house{host: host, requests: map[string]*requests{}, access: map[string]Member{}, registry: prometheus.NewRegistry()}
+	h := &house{host: host, said: &record{}, requests: map[string]*requests{}, access: map[string]Member{}, registry: prometheus.NewRegistry()}
 	a, err := New(Config{Instance: instance, Host: host.REST(), Pace: quick(), Registerer: h.registry,
-		Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)).With("instance", instance)})
+		Log: slog.New(slog.NewTextHandler(io.MultiWriter(testWriter{t}, h.said), nil)).With("instance", instance)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,6 +385,24 @@ func (h *house) quiet(t *testing.T, while time.Duration) map[string]int {
 		return nil
 	})
 	return last
+}
+
+// record is what was logged.
+type record struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
 }
 
 type testWriter struct{ t *testing.T }
