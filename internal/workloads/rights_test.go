@@ -59,8 +59,8 @@ func (w *world) climb() {
 	if by := africa.kubectl("", "get", "configmap", "acted", "-o", "jsonpath={.data.a}"); by != "b" {
 		w.t.Errorf("a right that was withdrawn in the host took away what Africa had: %q", by)
 	}
+	w.joinAs(africa, "") // what was placed by the host's own rights needs them to go
 	host.kubectl("", "delete", "federatedobject", "configmap-acted", "configmap-hers", "--timeout=60s")
-	w.joinAs(africa, "")
 	for _, role := range []string{"federates", "writes"} {
 		forget(host, role)
 	}
