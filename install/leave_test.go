@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 // shelf is a host with one workload, that may be silent.
 type shelf struct {
+	mu     sync.Mutex
 	object *unstructured.Unstructured // nil: none
 	silent error
 	stream *watch.FakeWatcher
@@ -22,6 +24,8 @@ type shelf struct {
 }
 
 func (s *shelf) each(_ context.Context, show func(*unstructured.Unstructured)) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lists++
 	if s.silent != nil {
 		return "", s.silent
@@ -33,11 +37,40 @@ func (s *shelf) each(_ context.Context, show func(*unstructured.Unstructured)) (
 }
 
 func (s *shelf) watch(context.Context, string) (watch.Interface, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.silent != nil {
 		return nil, s.silent
 	}
 	s.stream = watch.NewFake()
 	return s.stream, nil
+}
+
+// says has the watch bring something; nil: it ends, as API servers do now and then.
+func (s *shelf) says(o *unstructured.Unstructured) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o == nil {
+		s.stream.Stop()
+		return
+	}
+	s.stream.Modify(o)
+}
+
+// falls has the host fall silent, its watch first.
+func (s *shelf) falls(err error) {
+	s.mu.Lock()
+	s.silent = err
+	stream := s.stream
+	s.mu.Unlock()
+	stream.Error(&unstructured.Unstructured{}) // too old a version
+}
+
+// returns has it answer again.
+func (s *shelf) returns(o *unstructured.Unstructured) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.object, s.silent = o, nil
 }
 
 // leaves lets us go, while a story is played beside it.
@@ -75,12 +108,12 @@ func TestLeaveWaitsForWorkloads(t *testing.T) {
 	s := &shelf{object: has(t, 9, 9)}
 	said, took, err := leaves(t, Leaving{Grace: 10 * time.Second}, s, func(context.CancelFunc) {
 		pass(20 * time.Second)
-		s.stream.Modify(has(t, 5, 9))
+		s.says(has(t, 5, 9))
 		pass(20 * time.Second)
-		s.stream.Modify(has(t, 0, 3))
-		s.stream.Stop() // as an API server does now and then
+		s.says(has(t, 0, 3))
+		s.says(nil)
 		pass(20 * time.Second)
-		s.stream.Modify(fares(t, someWeb, "", seen))
+		s.says(fares(t, someWeb, "", seen))
 	})
 	if err != nil || took != time.Minute || s.lists != 1 {
 		t.Errorf("after %s and %d lists: %v\n%s", took, s.lists, err, said)
@@ -127,10 +160,9 @@ func TestLeaveOutlivesASilentHost(t *testing.T) {
 	s := &shelf{object: has(t, 9, 9)}
 	said, took, err := leaves(t, Leaving{}, s, func(context.CancelFunc) {
 		pass(time.Second)
-		s.silent = errors.New("the host is away")
-		s.stream.Error(&unstructured.Unstructured{}) // too old a version
+		s.falls(errors.New("the host is away"))
 		pass(30 * time.Second)
-		s.object, s.silent = fares(t, someWeb, "", seen), nil
+		s.returns(fares(t, someWeb, "", seen))
 	})
 	if err != nil || took < 31*time.Second || took > 33*time.Second || !strings.Contains(said, "the host is away; asked again") {
 		t.Errorf("after %s: %v\n%s", took, err, said)
@@ -138,8 +170,7 @@ func TestLeaveOutlivesASilentHost(t *testing.T) {
 	s = &shelf{object: has(t, 9, 9)}
 	if _, _, err := leaves(t, Leaving{}, s, func(context.CancelFunc) {
 		pass(time.Second)
-		s.silent = errors.New("the host is away")
-		s.stream.Error(&unstructured.Unstructured{})
+		s.falls(errors.New("the host is away"))
 	}); err == nil || !strings.Contains(err.Error(), "nobody knows what us still has (the host is away)") {
 		t.Error(err)
 	}
