@@ -1,9 +1,9 @@
 package placement
 
 import (
-	"slices"
+	"time"
 
-	"github.com/meridian-lb/meridian/fleet"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Job is what a batch/v1 Job says about its size.
@@ -11,76 +11,107 @@ type Job struct {
 	Parallelism int64 // pods at one time
 	Completions int64 // pods that must succeed; negative: not said, the pods share a queue
 	Indexed     bool  // completionMode: Indexed
+	Suspended   bool  // no pods are to run for now
 }
 
-// JobPart is one cluster's part of a Job. A cluster with Parallelism 0 and
-// Completions 0 is given no Job; otherwise Completions >= Parallelism > 0, except
-// in a cluster whose Job is paused because its parallelism went elsewhere.
-type JobPart struct {
+// JobOf reads a Job as an API server would.
+func JobOf(object *unstructured.Unstructured) Job {
+	spec := mapAt(object.Object, "spec")
+	j := Job{Parallelism: 1, Completions: -1, Indexed: textAt(spec, "completionMode") == "Indexed", Suspended: flagAt(spec, "suspend")}
+	pods, said := countAt(spec, "parallelism")
+	if said {
+		j.Parallelism = clamp(pods, 0, maxReplicas)
+	}
+	n, counted := countAt(spec, "completions")
+	switch {
+	case counted:
+		j.Completions = clamp(n, 0, maxReplicas)
+	case !said:
+		j.Completions = 1
+	}
+	return j
+}
+
+// IsJob reports whether an object is one, so that NextJob says what becomes of it.
+func IsJob(object *unstructured.Unstructured) bool { return kindOf(object) == kindJob }
+
+// JobSight is what is known of a Job in one cluster.
+type JobSight struct {
+	Cluster string
+	Silent  time.Time // since when it does not answer, or what it says cannot be read; zero: it answers
+
+	UID         string // of the Job there that is ours; empty: there is none
+	Parallelism int64  // its spec.parallelism
+	Completions int64  // its spec.completions; negative: it says none
+	Succeeded   int64  // of its pods
+	Over        bool   // it is complete or has failed, and makes no more pods
+	Broken      bool   // it has failed
+}
+
+// Stint is what is remembered of one cluster's part of a Job. Completions that were
+// seen to be done stay counted when the Job that did them is gone.
+type Stint struct {
+	UID    string    `json:"uid,omitempty"`    // of the Job that was seen there; empty: it is still to be made, or it is gone
+	Given  int64     `json:"given,omitempty"`  // completions of that Job, 1 for a queue; 0: there is none, and none is to be made
+	Done   int64     `json:"done,omitempty"`   // pods of it that were seen to have succeeded
+	Past   int64     `json:"past,omitempty"`   // those of earlier Jobs there, which are gone
+	Pods   int64     `json:"pods,omitempty"`   // that it was told to run at one time
+	Over   bool      `json:"over,omitempty"`   // its last Job has ended
+	Broken bool      `json:"broken,omitempty"` // by failing
+	Void   bool      `json:"void,omitempty"`   // what was left of it has been given to others
+	Silent time.Time `json:"silent,omitzero"`  // since when the cluster does not answer
+}
+
+// claim are the completions that nobody else is to be given.
+func (s Stint) claim() int64 {
+	if s.Void {
+		return s.Past + s.Done
+	}
+	return s.Past + s.Given
+}
+
+// active: it has a Job that is not over, or is to have one.
+func (s Stint) active() bool { return s.Given > 0 && !s.Over && !s.Void }
+
+// left are the completions that it still has to do.
+func (s Stint) left() int64 {
+	if !s.active() {
+		return 0
+	}
+	return max(0, s.Given-s.Done)
+}
+
+// met: it has, or had, something of the Job.
+func (s Stint) met() bool { return s.Given > 0 || s.Past > 0 || s.Over }
+
+// checked is a stint that can be believed: status can be edited.
+func (s Stint) checked() Stint {
+	for _, n := range []*int64{&s.Given, &s.Done, &s.Past, &s.Pods} {
+		*n = clamp(*n, 0, maxReplicas)
+	}
+	return s
+}
+
+// JobOrder is what one cluster is to do with its part of a Job, and why.
+type JobOrder struct {
 	Cluster     string
-	Parallelism int64
-	Completions int64 // negative: none are said
+	Act         Act
+	Begin       bool  // it may be made; otherwise one that is gone stays gone until a later step says so
+	Over        bool  // it has ended and is left as it is, also if it is gone
+	Held        bool  // the cluster is silent, and what it has still counts
+	Whole       bool  // it is given as the template has it
+	Parallelism int64 // pods at one time
+	Completions int64 // of its Job; negative: none are said
+	Leaves      bool  // what it has goes, or ends there
+	Reasons     []string
 }
 
-// DivideJob divides a Job over seats: its parallelism as replicas are, and its
-// completions in proportion to that, so that all parts end at about the same time.
-//
-// A Job's completions cannot be changed once it exists. So a cluster that has the
-// Job keeps the completions that it was given (had, which names all whose results
-// still count), and only what nobody has yet is dealt to clusters without one.
-// Unplaced are completions that nobody can take any more because every cluster has
-// its Job already.
-//
-// An Indexed Job is refused: every cluster would count from index 0, for a Job
-// has no first index to set.
-func DivideJob(about fleet.Origin, object string, j Job, seats []Seat, had map[string]int64) (parts []JobPart, unplaced int64, problems []fleet.Problem) {
-	if j.Indexed {
-		return nil, 0, []fleet.Problem{{About: about, Reason: "IndexedJob",
-			Message: "an Indexed Job cannot be divided, since every cluster would work through the indexes from 0; let where name one cluster, or use completionMode NonIndexed"}}
-	}
-	pods := j.Parallelism
-	if j.Completions >= 0 {
-		pods = min(pods, j.Completions) // more would have nothing to do
-	}
-	division := Divide(object, pods, false, seats)
-	for _, p := range division.Parts {
-		part := JobPart{Cluster: p.Cluster, Parallelism: p.Replicas, Completions: -1}
-		if j.Completions >= 0 {
-			part.Completions = max(0, had[p.Cluster])
-		}
-		parts = append(parts, part)
-	}
-	if j.Completions < 0 {
-		return parts, 0, nil
-	}
-	return parts, completions(object, j.Completions, parts, had), nil
-}
-
-// completions deals those that nobody has yet, and returns what nobody can take.
-func completions(object string, wanted int64, parts []JobPart, had map[string]int64) int64 {
-	left := clamp(wanted, 0, maxReplicas)
-	for _, n := range had {
-		left -= max(0, n)
-	}
-	var fresh []*JobPart // clusters that get a Job now
-	for i := range parts {
-		if _, has := had[parts[i].Cluster]; !has && parts[i].Parallelism > 0 {
-			fresh = append(fresh, &parts[i])
-		}
-	}
-	slices.SortFunc(fresh, func(a, b *JobPart) int { return byTie(object, a.Cluster, b.Cluster) })
-	hands := make([]hand, len(fresh))
-	for i, p := range fresh {
-		p.Parallelism = clamp(left, 0, p.Parallelism) // more would have nothing to do
-		hands[i] = hand{weight: p.Parallelism, low: p.Parallelism, high: p.Parallelism}
-		if p.Parallelism > 0 {
-			hands[i].high = maxReplicas
-		}
-		left -= p.Parallelism
-	}
-	left = deal(left, hands)
-	for i, p := range fresh {
-		p.Completions = hands[i].got
-	}
-	return max(left, 0)
+// JobStep is what is to be done next for one Job.
+type JobStep struct {
+	Orders    []JobOrder // sorted by cluster; those that never had anything of it and get nothing are left out
+	Unplaced  int64      // completions that no cluster can take, now or later
+	Succeeded int64      // pods, over all, as far as that was seen
+	Broken    bool       // it failed somewhere, so nothing of it is begun any more
+	Problem   string     // why nothing is to be done, and what helps; empty: Orders say it
+	Again     time.Time  // when to look again though nothing changed; zero: never
 }

@@ -6,8 +6,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"github.com/meridian-lb/meridian/fleet"
 )
 
 func equalSeats(names ...string) []Seat {
@@ -16,73 +14,6 @@ func equalSeats(names ...string) []Seat {
 		seats = append(seats, Seat{Cluster: n, Limit: Limit{Weight: 1, Max: -1}, Capacity: -1})
 	}
 	return seats
-}
-
-func TestDivideJob(t *testing.T) {
-	weighted := equalSeats("a", "b")
-	weighted[1].Weight = 3
-	for _, test := range []struct {
-		name     string
-		job      Job
-		seats    []Seat
-		had      map[string]int64
-		want     []JobPart
-		unplaced int64
-	}{
-		{"both by weight", Job{Parallelism: 8, Completions: 100}, weighted, nil, []JobPart{{"a", 2, 25}, {"b", 6, 75}}, 0},
-		{"a queue has no completions", Job{Parallelism: 8, Completions: -1}, weighted, nil, []JobPart{{"a", 2, -1}, {"b", 6, -1}}, 0},
-		{"no more pods than work", Job{Parallelism: 50, Completions: 4}, equalSeats("a", "b"), nil, []JobPart{{"a", 2, 2}, {"b", 2, 2}}, 0},
-		{"paused", Job{Parallelism: 0, Completions: 4}, equalSeats("a"), nil, []JobPart{{"a", 0, 0}}, 4},
-		{"a cluster comes when all has been given", Job{Parallelism: 4, Completions: 10}, equalSeats("a", "b"), map[string]int64{"a": 10},
-			[]JobPart{{"a", 2, 10}, {"b", 0, 0}}, 0},
-		{"a lost cluster's work goes to one without a Job", Job{Parallelism: 4, Completions: 10}, equalSeats("b", "c"), map[string]int64{"b": 5},
-			[]JobPart{{"b", 2, 5}, {"c", 2, 5}}, 0},
-		{"a lost cluster's work, and all have a Job", Job{Parallelism: 4, Completions: 10}, equalSeats("b"), map[string]int64{"b": 5},
-			[]JobPart{{"b", 4, 5}}, 5},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			got, unplaced, problems := DivideJob(fleet.Origin{}, "default/sum", test.job, test.seats, test.had)
-			if diff := cmp.Diff(test.want, got); diff != "" || unplaced != test.unplaced || len(problems) > 0 {
-				t.Errorf("%d unplaced, want %d; %v\n%s", unplaced, test.unplaced, problems, diff)
-			}
-		})
-	}
-	if parts, _, problems := DivideJob(fleet.Origin{Name: "sum"}, "default/sum", Job{Indexed: true}, weighted, nil); len(parts) > 0 || len(problems) != 1 || problems[0].About.Name != "sum" {
-		t.Errorf("an Indexed Job: %v, %v", parts, problems)
-	}
-}
-
-func TestDivideJobHolds(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		seats := drawSeats(t, 30)
-		j := Job{Parallelism: rapid.Int64Range(1, 40).Draw(t, "parallelism"), Completions: rapid.Int64Range(0, 200).Draw(t, "completions")}
-		parts, unplaced, _ := DivideJob(fleet.Origin{}, "default/sum", j, seats, nil)
-		sum := unplaced
-		had := map[string]int64{}
-		for _, p := range parts {
-			sum += p.Completions
-			if p.Completions < p.Parallelism || p.Parallelism == 0 && p.Completions != 0 {
-				t.Errorf("%+v", p)
-			}
-			if p.Completions > 0 {
-				had[p.Cluster] = p.Completions
-			}
-		}
-		if sum != j.Completions {
-			t.Errorf("%d completions become %d", j.Completions, sum)
-		}
-		again, left, _ := DivideJob(fleet.Origin{}, "default/sum", j, append(seats, Seat{Cluster: "new", Limit: Limit{Weight: 5, Max: -1}, Capacity: -1}), had)
-		for _, p := range again {
-			if p.Cluster == "new" {
-				left += p.Completions
-			} else if p.Completions != had[p.Cluster] {
-				t.Errorf("%s has %d completions, and is given %d", p.Cluster, had[p.Cluster], p.Completions)
-			}
-		}
-		if left != unplaced {
-			t.Errorf("the new cluster and nobody get %d of the %d left", left, unplaced)
-		}
-	})
 }
 
 func TestOrdinals(t *testing.T) {
@@ -103,6 +34,73 @@ func TestOrdinals(t *testing.T) {
 	got, _ = Ordinals([]Part{part("a", 1), part("b", 1)}, map[string]int64{"a": 1000, "b": 1000, "x": -7})
 	if diff := cmp.Diff([]OrdinalPart{{"a", 1000, 1}, {"b", 0, 1}}, got); diff != "" {
 		t.Error("two with one block:", diff)
+	}
+}
+
+func TestBegun(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		starts, live map[string]int64
+		begun        map[string]int64
+		renamed      []string
+	}{
+		{"nothing", nil, nil, map[string]int64{}, nil},
+		{"what was given stays, whatever the cluster says", map[string]int64{"a": 1000}, map[string]int64{"a": 7}, map[string]int64{"a": 1000}, nil},
+		{"who has it counts as given", nil, map[string]int64{"b": 0}, map[string]int64{"b": 0}, nil},
+		{"two with one block", map[string]int64{"c": 2000}, map[string]int64{"a": 0, "b": 0, "d": 2000}, map[string]int64{"a": 0, "c": 2000}, []string{"b", "d"}},
+		{"no block at all", nil, map[string]int64{"a": 5, "b": -1000}, map[string]int64{}, []string{"a", "b"}},
+	} {
+		begun, renamed := Begun(test.starts, test.live)
+		if diff := cmp.Diff(test.begun, begun) + cmp.Diff(test.renamed, renamed); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
+		}
+	}
+}
+
+// Whatever comes and goes, and however late clusters obey, no two have a pod of one name.
+func TestOrdinalsNeverOverlap(t *testing.T) {
+	type held struct{ start, replicas int64 }
+	rapid.Check(t, func(t *rapid.T) {
+		starts, has := map[string]int64(nil), map[string]held{}
+		first := map[string]int64{}
+		for range rapid.IntRange(1, 20).Draw(t, "rounds") {
+			var parts []Part
+			for i := range rapid.IntRange(0, 7).Draw(t, "clusters") {
+				if rapid.Bool().Draw(t, "takes part") {
+					parts = append(parts, Part{Seat: Seat{Cluster: fmt.Sprintf("c%d", i)}, Replicas: rapid.SampledFrom([]int64{0, 1, 2, 999, 1000, 5000}).Draw(t, "replicas")})
+				}
+			}
+			var given []OrdinalPart
+			given, starts = Ordinals(parts, starts)
+			for _, g := range given {
+				if s, met := first[g.Cluster]; met && s != g.Start {
+					t.Errorf("%s began with %d and begins with %d now", g.Cluster, s, g.Start)
+				}
+				first[g.Cluster] = g.Start
+				if rapid.Bool().Draw(t, "obeys") {
+					has[g.Cluster] = held{g.Start, g.Replicas}
+				}
+			}
+			for a, x := range has {
+				for b, y := range has {
+					if a != b && x.start < y.start+y.replicas && y.start < x.start+x.replicas {
+						t.Errorf("%s has %+v and %s has %+v", a, x, b, y)
+					}
+				}
+			}
+		}
+	})
+}
+
+// No cluster is given more than it has ordinals for.
+func TestNextStatefulSet(t *testing.T) {
+	tmpl := Template{Object: object(t, []byte("{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db, namespace: shop}}")), Spread: Spread{Mode: ModeDivide}}
+	step, _ := Next(tmpl, 1500, open("a", "b"), []Sight{{Cluster: "a", Free: -1}, {Cluster: "b", Free: -1, Silent: epoch}}, Memory{}, epoch)
+	if o := step.Orders[0]; o.Replicas != OrdinalBlock {
+		t.Errorf("%+v", o)
+	}
+	if len(step.Orders) != 2 {
+		t.Errorf("%+v", step)
 	}
 }
 

@@ -4,6 +4,17 @@ import (
 	"time"
 )
 
+// Record is all that is remembered of one workload. It lies in the object's status,
+// so that another replica decides alike.
+type Record struct {
+	Memory
+	Ordinals map[string]int64 `json:"ordinals,omitempty"` // by cluster: where those of a divided StatefulSet begin
+	Job      map[string]Stint `json:"job,omitempty"`      // by cluster: its part of a Job
+	Scale    Scale            `json:"scale,omitzero"`     // of a kind that others defined: where its replicas are
+	Carry    int64            `json:"carry,omitempty"`    // replicas of an autoscaler's target when a cluster of it began to be left
+	Along    []string         `json:"along,omitempty"`    // kinds of objects that went along and may still be there, sorted
+}
+
 // Memory is what the moves of one workload remember from step to step. It lies in
 // the object's status, so that a daemon that starts, or another one that takes over,
 // goes on alike; it does not change while nothing happens. It is to be saved before

@@ -26,7 +26,7 @@ func Next(t Template, replicas int64, choices []Choice, sights []Sight, m Memory
 	if grace <= 0 {
 		grace = DefaultGrace
 	}
-	s := &stage{posts: posts(choices, sights, m, grace, now), spread: t.Spread, object: nameOf(t), now: now, grace: grace}
+	s := &stage{posts: posts(choices, sights, m, grace, now), spread: t.Spread, object: nameOf(t), most: mostOf(t), now: now, grace: grace}
 	replicas = clamp(replicas, NotReplicas, maxReplicas)
 	if replicas < 0 || t.Spread.Mode == ModeDuplicate {
 		s.duplicate(replicas)
@@ -46,11 +46,20 @@ func nameOf(t Template) string {
 	return t.Object.GetNamespace() + "/" + t.Object.GetName()
 }
 
+// mostOf is how many replicas of a workload one cluster can have.
+func mostOf(t Template) int64 {
+	if t.Object != nil && kindOf(t.Object) == kindStatefulSet {
+		return OrdinalBlock
+	}
+	return maxReplicas
+}
+
 // stage is a step while it is made.
 type stage struct {
 	posts  []*post
 	spread Spread
 	object string
+	most   int64 // replicas that one cluster can have, whatever its limit
 	now    time.Time
 	grace  time.Duration
 
@@ -161,6 +170,7 @@ func (s *stage) seat(p *post, free bool) Seat {
 			seat.Capacity = min(bound(seat.Capacity), p.have+p.Free)
 		}
 	}
+	seat.Max = min(bound(seat.Max), s.most)
 	if p.Stand == StandClosed {
 		seat.Max = min(bound(seat.Max), p.have)
 	}

@@ -11,10 +11,8 @@ import (
 // Known is what is known of a workload that has been placed. The zero Known: it has
 // not been.
 type Known struct {
-	Running     map[string]int64 // by cluster that has it: the replicas that it was told to run; 0 of what has none
-	Memory      Memory
-	Ordinals    map[string]int64 // by cluster: where those of a divided StatefulSet begin
-	Completions map[string]int64 // by cluster: those that a divided Job was given
+	Running map[string]int64 // by cluster that has it: the replicas that it was told to run; 0 of what has none
+	Record
 }
 
 // Portion is what one cluster gets of a workload, and why.
@@ -41,8 +39,10 @@ func Placed(t Template, clusters []Cluster, known Known, now time.Time) []Portio
 		if divided && shape.Replicas != nil {
 			p.give(known.Running[name])
 		}
-		if n, has := known.Completions[name]; has && n > 0 && divided && kind == kindJob {
-			p.Given.Completions = &n
+		if kind == kindJob {
+			if p.Given = (Given{}); divided {
+				p.part(JobOf(t.Object), known.Job[name])
+			}
 		}
 		portions = append(portions, p)
 	}
@@ -62,7 +62,7 @@ func Foresee(t Template, clusters []Cluster, known Known, now time.Time) (portio
 	f := foresight{t: t, choices: choices, known: known, now: now, grace: cmp.Or(max(t.Spread.Grace, 0), DefaultGrace)}
 	shape := ShapeOf(t.Object, Scale{})
 	switch divided := t.Spread.Mode != ModeDuplicate; {
-	case divided && kindOf(t.Object) == kindJob:
+	case IsJob(t.Object):
 		var more []fleet.Problem
 		portions, unplaced, more = f.job()
 		problems = append(problems, more...)
@@ -106,7 +106,7 @@ func (f foresight) replicas() ([]Portion, int64) {
 		n, present := f.known.Running[c.Cluster]
 		sights = append(sights, Sight{Cluster: c.Cluster, Silent: f.known.Memory.Clusters[c.Cluster].Silent, Present: present, Desired: n, Ready: n, Free: -1})
 	}
-	s := &stage{posts: posts(f.choices, sights, f.known.Memory, f.grace, f.now), spread: f.t.Spread, object: nameOf(f.t), now: f.now, grace: f.grace}
+	s := &stage{posts: posts(f.choices, sights, f.known.Memory, f.grace, f.now), spread: f.t.Spread, object: nameOf(f.t), most: mostOf(f.t), now: f.now, grace: f.grace}
 	s.place(max(0, copiesOf(f.t)))
 	var portions []Portion
 	for _, p := range s.posts {
@@ -162,35 +162,52 @@ func (f foresight) seats() (seats []Seat, none []Portion) {
 }
 
 func (f foresight) choice(cluster string) Choice {
-	return f.choices[slices.IndexFunc(f.choices, func(c Choice) bool { return c.Cluster == cluster })]
+	i := slices.IndexFunc(f.choices, func(c Choice) bool { return c.Cluster == cluster })
+	if i < 0 {
+		return Choice{Cluster: cluster, Stand: StandOutside, Why: "it is no cluster of the fleet any more"}
+	}
+	return f.choices[i]
 }
 
 // subject is the name by which the ties of Jobs and autoscalers are broken.
 func (f foresight) subject() string { return f.t.Origin.Namespace + "/" + f.t.Origin.Name }
 
+// job is what the next step gives out, if what has begun goes on as it does.
 func (f foresight) job() ([]Portion, int64, []fleet.Problem) {
-	spec := mapAt(f.t.Object.Object, "spec")
-	j := Job{Parallelism: 1, Completions: -1, Indexed: textAt(spec, "completionMode") == "Indexed"}
-	if n, said := countAt(spec, "parallelism"); said {
-		j.Parallelism = n
-	}
-	if n, said := countAt(spec, "completions"); said {
-		j.Completions = n
-	}
-	seats, portions := f.seats()
-	parts, unplaced, problems := DivideJob(f.t.Origin, f.subject(), j, seats, f.known.Completions)
-	for _, p := range parts {
-		portion := Portion{Choice: f.choice(p.Cluster), Gets: p.Parallelism > 0 || p.Completions > 0, Reasons: []string{"none of the Job falls to it"}}
-		if portion.Gets {
-			portion.give(p.Parallelism)
-			portion.Reasons = []string{"its part of the Job"}
-			if p.Completions > 0 {
-				portion.Given.Completions = &p.Completions
-			}
+	var sights []JobSight
+	for _, c := range f.choices {
+		m, met := f.known.Job[c.Cluster]
+		pods, runs := f.known.Running[c.Cluster]
+		s := JobSight{Cluster: c.Cluster, Silent: m.Silent, UID: m.UID, Parallelism: pods, Completions: m.Given, Succeeded: m.Done, Over: m.Over, Broken: m.Broken}
+		if runs && !met {
+			s.UID, s.Completions = "it", -1
 		}
-		portions = append(portions, portion)
+		sights = append(sights, s)
 	}
-	return portions, unplaced, problems
+	step, after := NextJob(f.t, f.choices, sights, f.known.Job, f.now)
+	if step.Problem != "" {
+		return nil, 0, []fleet.Problem{{About: f.t.Origin, Reason: "IndexedJob", Message: step.Problem}}
+	}
+	var portions []Portion
+	for _, o := range step.Orders {
+		p := Portion{Choice: f.choice(o.Cluster), Gets: o.Act == ActApply || o.Held, Reasons: o.Reasons}
+		switch {
+		case p.Gets && o.Whole:
+			p.Replicas = copiesOf(f.t)
+		case p.Gets:
+			p.part(JobOf(f.t.Object), after[o.Cluster])
+		}
+		portions = append(portions, p)
+	}
+	return portions, step.Unplaced, nil
+}
+
+// part is a cluster's part of a divided Job.
+func (p *Portion) part(j Job, m Stint) {
+	p.give(m.Pods)
+	if j.Completions >= 0 && !j.Indexed && m.Given > 0 {
+		p.Given.Completions = &m.Given
+	}
 }
 
 func (f foresight) scale() ([]Portion, int64) {

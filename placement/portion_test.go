@@ -14,11 +14,12 @@ import (
 
 // asking is what a story about portions says beside the template.
 type asking struct {
-	Mode                           Mode
-	Where                          []string
-	Limits                         map[string]Limit
-	Clusters                       []Cluster
-	Running, Ordinals, Completions map[string]int64
+	Mode              Mode
+	Where             []string
+	Limits            map[string]Limit
+	Clusters          []Cluster
+	Running, Ordinals map[string]int64
+	Job               map[string]Stint
 }
 
 func TestPortions(t *testing.T) {
@@ -29,7 +30,7 @@ func TestPortions(t *testing.T) {
 		}
 		tmpl := Template{Object: object(t, files["template.yaml"]), Where: Where{Clusters: a.Where}, Spread: Spread{Mode: a.Mode, Limits: a.Limits},
 			Origin: fleet.Origin{Namespace: "shop", Name: "it"}}
-		known := Known{Running: a.Running, Ordinals: a.Ordinals, Completions: a.Completions}
+		known := Known{Running: a.Running, Record: Record{Ordinals: a.Ordinals, Job: a.Job}}
 		portions, unplaced, problems := Foresee(tmpl, a.Clusters, known, epoch)
 		var b strings.Builder
 		b.WriteString("to be:\n")

@@ -80,22 +80,30 @@ func ShapeOf(object *unstructured.Unstructured, scale Scale) Shape {
 // Scale is where a kind that others defined keeps its replicas, as its definition's
 // scale subresource says. The zero Scale: it has none.
 type Scale struct {
-	Spec   []string // where the wanted number is
-	Status []string // where the number that there are is
+	Spec     []string `json:"spec,omitempty"`     // where the wanted number is
+	Status   []string `json:"status,omitempty"`   // where the number that there are is
+	Selector []string `json:"selector,omitempty"` // where the selector of its pods is, as text; empty: it has none
 }
+
+// IsZero reports whether there is no scale.
+func (s Scale) IsZero() bool { return s.Spec == nil }
 
 // A path of a scale subresource: no more than names with dots before them.
 var scalePath = regexp.MustCompile(`^(\.[A-Za-z0-9_-]+)+$`)
 
-// ParseScale reads the paths of a scale subresource: ".spec.replicas" and
-// ".status.replicas".
-func ParseScale(spec, status string) (Scale, error) {
+// ParseScale reads the paths of a scale subresource: ".spec.replicas",
+// ".status.replicas" and, if it has one, ".status.selector".
+func ParseScale(spec, status, selector string) (Scale, error) {
 	for path, root := range map[string]string{spec: ".spec.", status: ".status."} {
 		if len(path) > 256 || !scalePath.MatchString(path) || !strings.HasPrefix(path, root) {
 			return Scale{}, fmt.Errorf("a scale subresource keeps its numbers below %sname, and not at %.64q", root, path)
 		}
 	}
-	return Scale{Spec: strings.Split(spec[1:], "."), Status: strings.Split(status[1:], ".")}, nil
+	scale := Scale{Spec: strings.Split(spec[1:], "."), Status: strings.Split(status[1:], ".")}
+	if len(selector) <= 256 && scalePath.MatchString(selector) {
+		scale.Selector = strings.Split(selector[1:], ".")
+	}
+	return scale, nil
 }
 
 // PodsAt is where the object's pod template is, below the object itself if it has
@@ -140,6 +148,8 @@ type Count struct {
 	Available int64 // ready for long enough
 	Succeeded int64 // of a Job, and no longer there
 	Failed    int64 // of a Job, and no longer there
+	Over      bool  // a Job that is complete or has failed
+	Broken    bool  // a Job that has failed
 	Fresh     bool  // the numbers but Desired are of the object as it now is; otherwise of an earlier generation
 }
 
@@ -168,6 +178,8 @@ func CountOf(live *unstructured.Unstructured, scale Scale) (Count, bool) {
 	case kindJob:
 		c.Current, c.Ready, c.Updated, c.Available = number("active"), number("ready"), number("active"), number("ready")
 		c.Succeeded, c.Failed = number("succeeded"), number("failed")
+		c.Broken = textAt(conditionOf(status, "Failed"), "status") == "True"
+		c.Over = c.Broken || textAt(conditionOf(status, "Complete"), "status") == "True"
 		c.Fresh = len(status) > 0 // a Job does not say of which generation
 	case kindReplicaSet, kindReplicationController:
 		c.Current, c.Ready, c.Updated, c.Available = number("replicas"), number("readyReplicas"), number("replicas"), number("availableReplicas")
@@ -176,6 +188,9 @@ func CountOf(live *unstructured.Unstructured, scale Scale) (Count, bool) {
 		if scale.Status != nil && kind.Group != "apps" {
 			n, _ := countAt(live.Object, scale.Status...)
 			c.Current = max(0, n)
+			if _, said := countAt(status, "readyReplicas"); !said { // all that a scale says is how many there are
+				c.Ready = c.Current
+			}
 		}
 	}
 	return c, said

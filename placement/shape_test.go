@@ -31,7 +31,7 @@ func TestSum(t *testing.T) {
 }
 
 func TestCountOf(t *testing.T) {
-	scale, err := ParseScale(".spec.size", ".status.there")
+	scale, err := ParseScale(".spec.size", ".status.there", ".status.selector")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestParseScale(t *testing.T) {
 		{"", ""}, {".spec.replicas", ""}, {"spec.replicas", ".status.replicas"}, {".spec", ".status"}, {".spec.a[0]", ".status.b"}, {".status.replicas", ".spec.replicas"},
 		{".spec." + strings.Repeat("a", 300), ".status.b"}, {".spec..a", ".status.b"},
 	} {
-		if s, err := ParseScale(paths[0], paths[1]); err == nil {
+		if s, err := ParseScale(paths[0], paths[1], ""); err == nil {
 			t.Errorf("%q was read as %v", paths, s)
 		}
 	}

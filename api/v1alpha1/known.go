@@ -8,13 +8,9 @@ import (
 // read is none.
 func (o *FederatedObject) Known() placement.Known {
 	k := placement.Known{Running: map[string]int64{}}
-	var m struct { // as a daemon writes it
-		placement.Memory
-		Ordinals    map[string]int64 `json:"ordinals"`
-		Completions map[string]int64 `json:"completions"`
-	}
-	if o.Status.Recall(&m) == nil {
-		k.Memory, k.Ordinals, k.Completions = m.Memory, m.Ordinals, m.Completions
+	var r placement.Record
+	if o.Status.Recall(&r) == nil {
+		k.Record = r
 	}
 	for _, c := range o.Status.Clusters {
 		if c.State == WorkloadLeaving && c.Desired <= 0 {

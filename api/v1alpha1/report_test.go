@@ -24,7 +24,7 @@ func placedWeb(t *testing.T) *FederatedObject {
 			{Cluster: "eu-1", Desired: 400, State: WorkloadRefused, Reason: "Forbidden", Message: "the cluster does not let us apply it; and why"},
 			{Cluster: "ap-1", State: WorkloadLeaving},
 		},
-		Memory: &Opaque{Raw: []byte(`{"replicas":1000,"clusters":{"us-1":{"ordered":600}},"ordinals":{"us-1":1000},"completions":{"eu-1":7}}`)},
+		Memory: &Opaque{Raw: []byte(`{"replicas":1000,"clusters":{"us-1":{"ordered":600}},"ordinals":{"us-1":1000},"job":{"eu-1":{"given":7}}}`)},
 	}
 	return o
 }
@@ -70,7 +70,7 @@ func TestKnown(t *testing.T) {
 	if d := cmp.Diff(map[string]int64{"eu-1": 400, "us-1": 600}, k.Running); d != "" {
 		t.Errorf("running (-want +got)\n%s", d)
 	}
-	if k.Memory.Clusters["us-1"].Ordered != 600 || k.Ordinals["us-1"] != 1000 || k.Completions["eu-1"] != 7 {
+	if k.Memory.Clusters["us-1"].Ordered != 600 || k.Ordinals["us-1"] != 1000 || k.Job["eu-1"].Given != 7 {
 		t.Errorf("%+v", k)
 	}
 	o.Status.Memory.Raw = []byte(`{"replicas":"many"}`)

@@ -20,6 +20,9 @@ type WorkloadStatus struct {
 	// Unschedulable ones of them: no node of their cluster has room.
 	// +optional
 	Unschedulable int64 `json:"unschedulable"`
+	// Succeeded pods of a Job, of all clusters together.
+	// +optional
+	Succeeded int64 `json:"succeeded,omitempty"`
 	// InClusters is for people: "clusters that have it as it is wanted/clusters that
 	// should".
 	// +optional
@@ -58,6 +61,9 @@ type ClusterWorkload struct {
 	// Unschedulable replicas: no node has room for them.
 	// +optional
 	Unschedulable int64 `json:"unschedulable,omitempty"`
+	// Succeeded pods of a Job there, those of Jobs that are gone included.
+	// +optional
+	Succeeded int64 `json:"succeeded,omitempty"`
 	// State in one word: Applied, Waiting, Conflict, Refused, Unreachable or Leaving.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,13 +16,8 @@ import (
 	"github.com/meridian-lb/meridian/placement"
 )
 
-// memory is what lies in the status of a FederatedObject, so that another replica
-// decides alike.
-type memory struct {
-	placement.Memory
-	Ordinals    map[string]int64 `json:"ordinals,omitempty"`    // of a divided StatefulSet: where each cluster's begin
-	Completions map[string]int64 `json:"completions,omitempty"` // of a divided Job: that each cluster was given
-}
+// memory is what lies in the status of a FederatedObject.
+type memory struct{ placement.Record }
 
 func (m memory) text() string {
 	data, err := json.Marshal(m)
@@ -147,14 +143,16 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 	w.strange = problems
 	var o outlook
 	switch shape := placement.ShapeOf(t.Object, placement.Scale{}); {
-	case t.Spread.Mode != placement.ModeDuplicate && t.Object.GetKind() == "Job":
-		o = job(w, choices, views, before)
+	case placement.IsJob(t.Object):
+		o = job(w, choices, views, before, now)
 	case t.Spread.Mode != placement.ModeDuplicate && shape.Scales:
 		o = scale(w, choices, views, before)
 	default:
 		o = replicas(w, choices, views, before, now)
 	}
-	o.fault, o.forbids = w.missing, w.forbids
+	if o.fault == "" {
+		o.fault, o.forbids = w.missing, w.forbids
+	}
 	status := statusOf(w, views, o, now)
 	d.fares(w, views, o)
 	remembered := o.after.text() == before.text()
@@ -168,7 +166,7 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 	}
 	d.a.thoughts.keep(w, o, now)
 	d.a.scribe.write(w.object, status, !remembered)
-	if remembered {
+	if remembered && !o.halt {
 		d.order(w, views, o)
 	}
 }
@@ -202,6 +200,8 @@ type outlook struct {
 	counts   bool   // it has copies
 	fault    string // why nothing can be ordered; empty: it can
 	forbids  string // the fault in one word, if it is about rights
+	halt     bool   // nothing is ordered: every cluster keeps what it has
+	job      *tally // of a Job; nil: it is none
 }
 
 // order is what one cluster is to do.
@@ -212,6 +212,8 @@ type order struct {
 	desired int64 // copies that are ordered or counted there
 	goal    int64 // copies when all moves are done
 	leaves  bool
+	bound   bool // it is not made again when it is gone: a Job that has begun
+	over    bool // a Job that has ended, and is left as it is
 	reasons []string
 }
 
@@ -237,7 +239,6 @@ func replicas(w *workload, choices []placement.Choice, views []view, before memo
 	if !divided {
 		o.desired = -1
 	}
-	var parts []placement.Part
 	for _, so := range step.Orders {
 		ord := order{reasons: so.Reasons, give: so.Act == placement.ActApply, desired: max(so.Replicas, 0), goal: so.Goal}
 		i := slices.IndexFunc(choices, func(c placement.Choice) bool { return c.Cluster == so.Cluster })
@@ -250,20 +251,46 @@ func replicas(w *workload, choices []placement.Choice, views []view, before memo
 			ord.desired = so.Goal
 		case divided:
 			ord.given.Replicas = &so.Replicas
-			parts = append(parts, placement.Part{Seat: placement.Seat{Cluster: so.Cluster}, Replicas: so.Replicas})
 		}
 		o.orders[so.Cluster] = ord
 	}
-	if divided && t.Object.GetKind() == "StatefulSet" {
-		var given []placement.OrdinalPart
-		given, o.after.Ordinals = placement.Ordinals(parts, before.Ordinals)
-		for _, g := range given {
-			ord := o.orders[g.Cluster]
-			ord.given.Replicas, ord.given.Ordinal = &g.Replicas, &g.Start
-			o.orders[g.Cluster] = ord
-		}
+	if _, numbered := placement.FirstOrdinal(t.Object); numbered {
+		number(&o, views, before, divided)
 	}
 	return o
+}
+
+// number gives each cluster of a divided StatefulSet its ordinals. Those that it has it
+// keeps, whatever becomes of the division: others would be other pods.
+func number(o *outlook, views []view, before memory, divided bool) {
+	live := map[string]int64{}
+	for _, v := range views {
+		if v.report.live != nil && divided {
+			live[v.name], _ = placement.FirstOrdinal(v.report.live)
+		}
+	}
+	begun, renamed := placement.Begun(before.Ordinals, live)
+	if len(renamed) > 0 {
+		o.fault = fmt.Sprintf("%s has it with ordinals that another cluster has too, and to divide it would give its pods other names; write where so that one cluster has it, wait until the others have let it go, and divide it then", strings.Join(renamed, ", "))
+		o.halt = true
+		return
+	}
+	var parts []placement.Part
+	for _, name := range slices.Sorted(maps.Keys(o.orders)) {
+		ord := o.orders[name]
+		if _, has := begun[name]; ord.give && (divided || has) {
+			parts = append(parts, placement.Part{Seat: placement.Seat{Cluster: name}, Replicas: max(ord.desired, 0)})
+		}
+	}
+	given, after := placement.Ordinals(parts, begun)
+	if len(after) > 0 {
+		o.after.Ordinals = after
+	}
+	for _, g := range given {
+		ord := o.orders[g.Cluster]
+		ord.given.Ordinal = &g.Start
+		o.orders[g.Cluster] = ord
+	}
 }
 
 // needs are what one of its pods asks of a node, if it is divided by room.
@@ -354,7 +381,7 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 			continue // as it was: whatever it has, it keeps
 		}
 		ord := o.orders[v.name]
-		p := &plan{generation: w.generation, token: digest([]any{w.generation, v.cluster, ord.give, ord.given, versions, as.namespace, as.name}), as: as}
+		p := &plan{generation: w.generation, token: digest([]any{w.generation, v.cluster, ord.give, ord.given, ord.bound, ord.over, versions, as.namespace, as.name}), as: as}
 		if w.faults[v.name] == "" && d.members[v.name].planned(w.object.UID) == p.token {
 			continue // it knows
 		}
@@ -375,7 +402,7 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 				}
 				p.parts = append(p.parts, part{rendered: given, adopt: w.template.Adopt})
 			}
-			p.parts = append(p.parts, part{rendered: object, adopt: w.template.Adopt, main: true})
+			p.parts = append(p.parts, part{rendered: object, adopt: w.template.Adopt, main: true, bound: ord.bound, over: ord.over})
 		}
 		if w.faults[v.name] != "" {
 			delete(w.faults, v.name)

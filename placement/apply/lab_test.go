@@ -47,6 +47,7 @@ const patience = 30 * time.Second
 type site struct {
 	*cluster.Cluster
 	admin kubernetes.Interface
+	dir   string
 }
 
 // sites starts API servers that end with the test, each at an address of its own.
@@ -68,7 +69,7 @@ func sites(t *testing.T, names ...string) map[string]*site {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[name] = &site{Cluster: c, admin: admin}
+		out[name] = &site{Cluster: c, admin: admin, dir: t.TempDir()}
 	}
 	return out
 }
@@ -97,7 +98,7 @@ func (s *site) patch(t *testing.T, path, patch string) {
 
 func (s *site) delete(t *testing.T, path string) {
 	t.Helper()
-	if err := s.rest().Delete().AbsPath(path).Do(t.Context()).Error(); err != nil {
+	if err := s.rest().Delete().AbsPath(path).Param("propagationPolicy", "Background").Do(t.Context()).Error(); err != nil {
 		t.Fatal(err)
 	}
 }

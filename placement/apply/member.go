@@ -69,6 +69,7 @@ type member struct {
 	outcomes map[ref]outcome
 	marks    map[ref]marking
 	contests map[ref]contest
+	fixed    map[ref]fixed
 	survey   survey
 	pods     *pods
 	scalers  *scalers
@@ -96,6 +97,8 @@ type part struct {
 	rendered
 	adopt bool
 	main  bool // the workload itself, not something that it needs
+	bound bool // it is not made again when it is gone
+	over  bool // it is left as it is
 }
 
 // base is what an object was right after we wrote it, or found it right.
@@ -112,7 +115,7 @@ func newMember(name string, a *Applier) *member {
 		access: make(chan Member, 1), queue: newQueue(),
 		kinds: map[schema.GroupKind]*watched{}, plans: map[types.UID]*plan{},
 		wanted: map[ref]map[types.UID]bool{}, owned: map[types.UID]map[ref]bool{},
-		bases: map[ref]base{}, outcomes: map[ref]outcome{}, marks: map[ref]marking{}, contests: map[ref]contest{},
+		bases: map[ref]base{}, outcomes: map[ref]outcome{}, marks: map[ref]marking{}, contests: map[ref]contest{}, fixed: map[ref]fixed{},
 	}
 	m.pods, m.scalers = newPods(m.podsChanged), newScalers(m.scaled)
 	return m

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,9 @@ import (
 	"github.com/meridian-lb/meridian/internal/lab/node"
 )
 
+// whistle is the file that workers of a cluster wait for, to end.
+func (s *site) whistle() string { return filepath.Join(s.dir, "whistle") }
+
 // machines gives a cluster a node and a scheduler, so that its pods run.
 func (s *site) machines(t *testing.T, n byte) {
 	t.Helper()
@@ -30,6 +34,8 @@ func (s *site) machines(t *testing.T, n byte) {
 		Pods: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, 4 * n, 0}), 22), Region: s.Name(), Zone: "a", Dir: t.TempDir(),
 		Images: map[string]node.Image{"whereami": func(node.Container) (lab.Command, error) {
 			return lab.Command{Name: "whereami", Path: "/bin/sleep", Args: []string{"1000000"}}, nil
+		}, "worker": func(node.Container) (lab.Command, error) {
+			return lab.Command{Name: "worker", Path: "/bin/sh", Args: []string{"-c", "until [ -e " + s.whistle() + " ]; do sleep 0.1; done"}}, nil
 		}},
 	})
 	if err != nil {

@@ -43,6 +43,8 @@ const (
 	reasonTerminating = "Terminating"
 	reasonUnlisted    = "NotListed"
 	reasonContested   = "Contested"
+	reasonGone        = "Gone"
+	reasonImmutable   = "Immutable"
 	reasonFailed      = "Failed"
 	reasonUnasked     = "NotAsked" // whether it may be written
 )

@@ -86,6 +86,7 @@ func (m *member) resign() {
 	defer m.mu.Unlock()
 	m.plans, m.wanted = map[types.UID]*plan{}, map[ref]map[types.UID]bool{}
 	m.outcomes, m.marks, m.contests = map[ref]outcome{}, map[ref]marking{}, map[ref]contest{}
+	m.fixed = map[ref]fixed{}
 	m.meter.resign(m.name)
 }
 
@@ -97,6 +98,8 @@ type wish struct {
 	orphan     bool
 	held       bool // nothing of it may be written now, nor taken away
 	as         account
+	bound      bool // it is not made again when it is gone: whoever plans has to count first what it did
+	over       bool // it has ended and is left as it is
 	generation int64
 }
 
@@ -188,6 +191,7 @@ func (m *member) wish(r ref, l *live) (w wish, decided bool) {
 		w.adopt = w.adopt || part.adopt
 		if from.object == nil || part.main {
 			from, w.generation, w.as = part.rendered, p.generation, p.as
+			w.bound, w.over = part.bound, part.over
 			w.needing = slices.Insert(w.needing, 0, uid)
 		} else {
 			w.needing = append(w.needing, uid)
@@ -231,6 +235,7 @@ func (m *member) changed(gk schema.GroupKind, list []change, first bool) {
 			}
 		} else {
 			delete(m.bases, r)
+			delete(m.fixed, r)
 		}
 		refs = append(refs, r)
 	}

@@ -41,6 +41,9 @@ func (v view) row(w *workload, ord order, counts bool, now time.Time) (v1alpha1.
 	if counts {
 		row.Ready, row.Desired = v.count.Ready, ord.desired
 	}
+	if ord.over {
+		row.Ready = 0 // its pods have ended, or end
+	}
 	say := func(state v1alpha1.WorkloadState, reason, message string) {
 		row.State, row.Reason, row.Message = state, reason, message
 	}
@@ -62,6 +65,9 @@ func (v view) row(w *workload, ord order, counts bool, now time.Time) (v1alpha1.
 		if !ord.give && o.message != "" {
 			say(v1alpha1.WorkloadLeaving, o.reason, o.message)
 		}
+	case ord.over:
+		row.AppliedGeneration = w.object.Generation
+		say(applied, "Finished", reasons)
 	case ord.give && o.state == "" && v.report.live != nil && was.State == applied:
 		say(was.State, was.Reason, was.Message) // as it was, until somebody has looked
 	case ord.give && o.state == "" && w.forbids != "":
@@ -103,8 +109,11 @@ func statusOf(w *workload, views []view, o outlook, now time.Time) *v1alpha1.Wor
 	for _, v := range views {
 		ord := o.orders[v.name]
 		row, ok := v.row(w, ord, o.counts, now)
-		if (ord.give || ord.held) && !ord.leaves {
+		if (ord.give || ord.held || ord.over) && !ord.leaves {
 			wanted++
+		}
+		if o.job != nil {
+			row.Succeeded = o.job.succeeded[v.name]
 		}
 		if !ok {
 			continue
@@ -113,7 +122,7 @@ func statusOf(w *workload, views []view, o outlook, now time.Time) *v1alpha1.Wor
 		out.Ready += row.Ready
 		out.Unschedulable += row.Unschedulable
 		out.Desired += row.Desired
-		if ord.give && !ord.leaves && row.State == applied && row.AppliedGeneration == w.object.Generation {
+		if (ord.give || ord.over) && !ord.leaves && row.State == applied && row.AppliedGeneration == w.object.Generation {
 			in++
 		}
 		if row.State == v1alpha1.WorkloadConflict {
@@ -134,6 +143,10 @@ func statusOf(w *workload, views []view, o outlook, now time.Time) *v1alpha1.Wor
 		faults = []string{o.fault} // all clusters wait for that
 	}
 	isPlaced, isReady := placed(out, wanted, in, o, faults), ready(out)
+	if o.job != nil {
+		out.Succeeded = o.job.sum
+		isReady = o.job.ready(out)
+	}
 	if w.template == nil { // it was never understood here, so nothing can be said of clusters
 		isPlaced = metav1.Condition{Type: v1alpha1.ConditionPlaced, Status: metav1.ConditionFalse, Reason: "NotAccepted", Message: "it is not understood as it is now, so clusters keep what they have; see condition Accepted"}
 		isReady = isPlaced

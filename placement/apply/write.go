@@ -118,6 +118,8 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 	if l == nil {
 		found, err := on.Get(ctx, r.Name, metav1.GetOptions{})
 		switch {
+		case apierrors.IsNotFound(err) && !noSuchResource(err) && w.bound:
+			return waiting(reasonGone, "the cluster's %s is gone; what it had done is counted, and the rest is given anew", r.Kind), nil
 		case apierrors.IsNotFound(err) && !noSuchResource(err):
 		case err != nil:
 			return failed(r, "get", account{}, err), err
@@ -133,6 +135,9 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 	if l != nil && !force {
 		if out, clash := m.clashes(r, l, w); clash {
 			return out, nil
+		}
+		if w.over {
+			return good, nil
 		}
 		if l.object.GetDeletionTimestamp() != nil {
 			return waiting(reasonTerminating, "the cluster's object is being deleted; it is created again when it is gone"), nil
@@ -150,6 +155,13 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 	if wait := c.wait(content, time.Now()); wait > 0 {
 		m.queue.after(r, wait)
 		return waiting(reasonContested, "somebody in the cluster changes or deletes it whenever it is written, so it is written ever more slowly; find out who, by its managed fields, and let only one of you say so"), nil
+	}
+	m.mu.Lock()
+	f := m.fixed[r]
+	m.mu.Unlock()
+	if now := time.Now(); f.refuses(content, l, now) {
+		m.queue.after(r, f.until.Sub(now))
+		return f.out, nil
 	}
 	object := w.object
 	as := w.as.in(ctx) // written in its name, and read in ours
@@ -171,6 +183,13 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 	switch {
 	case apierrors.IsConflict(err) && !force:
 		return conflict(reasonExists, "an object of this name came just before ours: %s", reason(err)), err
+	case err != nil && l != nil && fixedFields(err, object, l.whole()) != nil:
+		out := unchangeable(r, fixedFields(err, object, l.whole()))
+		m.mu.Lock()
+		m.fixed[r] = fixed{content: content, uid: l.object.GetUID(), until: time.Now().Add(fixedAgain), out: out}
+		m.mu.Unlock()
+		m.queue.after(r, fixedAgain)
+		return out, nil
 	case err != nil:
 		return failed(r, "apply", w.as, err), err
 	}
