@@ -11,6 +11,7 @@ import (
 
 	"github.com/meridian-lb/meridian/api/field"
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/placement"
 )
 
 // workloadRole is what a host may write in a member, for the workloads that it places
@@ -101,6 +102,15 @@ func workloadRules(resources, accounts []string) []rbacv1.PolicyRule {
 			act.ResourceNames = accounts
 		}
 		rules = append(rules, act)
+	}
+	var defined []string // a definition says where the replicas of its kind are
+	for _, text := range resources {
+		if _, group, _ := strings.Cut(text, "."); !placement.Builtin(group) {
+			defined = append(defined, text)
+		}
+	}
+	if defined != nil {
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"apiextensions.k8s.io"}, Resources: []string{"customresourcedefinitions"}, ResourceNames: defined, Verbs: []string{"get"}})
 	}
 	for _, group := range names {
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: groups[group], Verbs: append(slices.Clone(see), write...)})

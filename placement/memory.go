@@ -33,6 +33,8 @@ type Recollection struct {
 	Replaced bool      `json:"replaced,omitempty"` // it is silent, and what it had is placed elsewhere
 	Back     time.Time `json:"back,omitzero"`      // since when it answers again, for settleTime
 	Room     int64     `json:"room,omitempty"`     // mode free: the weight in force
+	Owed     int64     `json:"owed,omitempty"`     // replicas that were ready over all when it began to be left with an autoscaler in it
+	Leaves   time.Time `json:"leaves,omitzero"`    // since when that is
 	Lesson   *Lesson   `json:"lesson,omitempty"`   // what its pods that found no node have taught
 }
 
@@ -48,6 +50,7 @@ type Lesson struct {
 
 // checked is a recollection that can be believed: status can be edited.
 func (r Recollection) checked() Recollection {
+	r.Owed = clamp(r.Owed, 0, maxReplicas)
 	r.Ordered, r.Seen, r.Room = clamp(r.Ordered, 0, maxReplicas), clamp(r.Seen, 0, maxReplicas), clamp(r.Room, 0, maxReplicas)
 	if r.Lesson != nil {
 		l := *r.Lesson

@@ -16,6 +16,9 @@ import "time"
 //     number, or still ending. Replicas that are missing need no budget.
 //   - An object is removed only once it is empty, and in mode duplicate once the
 //     others are ready.
+//   - Where an autoscaler owns the replicas, a cluster is left as a whole, once as many
+//     are ready elsewhere as were ready over all when that began; or, where nobody lets
+//     the others grow, when the grace is over and the others have what they want.
 //
 // A workload whose autoscaler owns the replicas needs limits with a Min of at least
 // 1, since an autoscaler does nothing where there are 0.
@@ -28,11 +31,12 @@ func Next(t Template, replicas int64, choices []Choice, sights []Sight, m Memory
 	}
 	s := &stage{posts: posts(choices, sights, m, grace, now), spread: t.Spread, object: nameOf(t), most: mostOf(t), now: now, grace: grace}
 	replicas = clamp(replicas, NotReplicas, maxReplicas)
+	owed := s.owe()
 	if replicas < 0 || t.Spread.Mode == ModeDuplicate {
 		s.duplicate(replicas)
 	} else {
 		s.cut = clamp(m.Cut, 0, maxReplicas) + max(0, min(m.Replicas, maxReplicas)-replicas)
-		s.place(replicas)
+		s.place(max(replicas, owed))
 		s.shrink()
 		s.grow()
 	}
@@ -255,6 +259,50 @@ func (s *stage) duplicate(replicas int64) {
 			p.goal = 0
 		}
 	}
+}
+
+// owe remembers how many replicas were ready when a cluster began to be left in which an
+// autoscaler says how many, since the author's number says little then. It returns how
+// many are owed elsewhere.
+func (s *stage) owe() (owed int64) {
+	var ready int64
+	for _, p := range s.posts {
+		if !p.silent() {
+			ready += min(p.Ready, p.Desired)
+		}
+	}
+	for _, p := range s.posts {
+		switch r := &p.Recollection; {
+		case p.silent():
+		case !p.leaves() || !p.Present:
+			r.Owed, r.Leaves = 0, time.Time{}
+		case p.Scaled && r.Leaves.IsZero():
+			r.Owed, r.Leaves = ready, s.now
+		}
+		if p.owes(s.now, s.grace) {
+			owed = max(owed, p.Owed)
+		}
+	}
+	return owed
+}
+
+// owes: others are to be ready for what it has, and there is time still.
+func (p *post) owes(now time.Time, grace time.Duration) bool {
+	return !p.Leaves.IsZero() && now.Sub(p.Leaves) < grace
+}
+
+// relieved: what an autoscaler had wanted in a cluster that is left is ready elsewhere.
+func (s *stage) relieved(leaving *post) bool {
+	if !leaving.owes(s.now, s.grace) {
+		return true
+	}
+	var ready int64
+	for _, p := range s.posts {
+		if !p.silent() && !p.leaves() && p.believed {
+			ready += min(p.Ready, p.Desired)
+		}
+	}
+	return ready >= leaving.Owed
 }
 
 // othersReady: some cluster keeps the workload, and all that answer have it ready.

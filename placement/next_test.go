@@ -160,10 +160,25 @@ func TestAnAutoscalerOwnsItsReplicas(t *testing.T) {
 	choices := []Choice{{Cluster: "a", Stand: StandLeaving, Why: "drained"}, {Cluster: "b", Stand: StandOpen}}
 	b.Ready = 4
 	step, m = Next(tmpl, 10, choices, []Sight{a, b}, m, epoch)
-	want(t, "a drains, b is not ready", step, "a Apply -1>0", "b Apply -1>10")
+	want(t, "a drains, b is not ready", step, "a Apply -1>0", "b Apply -1>41")
 	b.Ready = 5
+	step, m = Next(tmpl, 10, choices, []Sight{a, b}, m, epoch)
+	want(t, "b is ready, and has not what is owed", step, "a Apply -1>0", "b Apply -1>41")
+	if got := step.Again.Sub(epoch); got != DefaultGrace || !slices.Contains(step.Orders[0].Reasons, "waits until 41 are ready elsewhere, or until "+epoch.Add(DefaultGrace).Format(time.RFC3339)) {
+		t.Errorf("to be looked at again after %v; %q", got, step.Orders[0].Reasons)
+	}
+	late, _ := Next(tmpl, 10, choices, []Sight{a, b}, m, epoch.Add(DefaultGrace))
+	want(t, "nobody lets b grow", late, "a Remove 0>0", "b Apply -1>10")
+	b.Desired, b.Ready = 41, 41
 	step, _ = Next(tmpl, 10, choices, []Sight{a, b}, m, epoch)
-	want(t, "a drains, b is ready", step, "a Remove 0>0", "b Apply -1>10")
+	want(t, "b has what is owed", step, "a Remove 0>0", "b Apply -1>41")
+	b.Scaled, b.Desired, b.Ready = false, 5, 5
+	tmpl.Spread.Budget = 100
+	step, m = Next(tmpl, 10, choices, []Sight{a, b}, Memory{}, epoch)
+	want(t, "without an autoscaler b is told", step, "a Apply -1>0", "b Apply 42>42")
+	a.Scaled = false // its autoscaler has gone before it
+	step, _ = Next(tmpl, 10, choices, []Sight{a, b}, m, epoch)
+	want(t, "what is owed is owed still", step, "a Apply 37>0", "b Apply 42>42")
 }
 
 func TestKindsWithoutReplicas(t *testing.T) {

@@ -60,7 +60,7 @@ func (s *stage) step() Step {
 				continue
 			}
 			o.Act, o.Replicas = ActNone, NotReplicas
-		case p.leaves() && (whole && othersReady || !whole && p.have == 0 && p.Desired == 0 && p.Ready == 0):
+		case p.leaves() && (whole && othersReady && s.relieved(p) || !whole && p.have == 0 && p.Desired == 0 && p.Ready == 0):
 			o.Act, o.Replicas = ActRemove, 0
 		case p.Stand == StandClosed && !p.Present && p.have == 0, !whole && p.open() && !p.Present && p.to == 0:
 			o.Act, o.Replicas = ActNone, NotReplicas
@@ -105,10 +105,12 @@ func (s *stage) reasons(p *post, o Order) []string {
 	switch {
 	case o.Act == ActRemove:
 		say("nothing is left to wait for there")
-	case o.Act == ActApply && p.Scaled:
+	case o.Act == ActApply && p.Scaled && !p.leaves():
 		say("an autoscaler there owns the replicas")
 	case o.Act == ActApply && p.leaves() && p.goal > 0:
 		say("%d stay until there is room elsewhere", p.goal)
+	case o.Act == ActApply && p.leaves() && p.owes(s.now, s.grace) && !s.relieved(p):
+		say("waits until %d are ready elsewhere, or until %s", p.Owed, p.Leaves.Add(s.grace).UTC().Format(time.RFC3339))
 	case o.Act == ActApply && p.leaves():
 		say("waits until the others are ready")
 	case o.Act == ActApply && p.to > p.goal:

@@ -27,7 +27,7 @@ type Portion struct {
 // Placed is what the clusters get of a workload as it is placed now, sorted by
 // name. Why is for the caller to add.
 func Placed(t Template, clusters []Cluster, known Known, now time.Time) []Portion {
-	kind, shape := kindOf(t.Object), ShapeOf(t.Object, Scale{})
+	kind, shape := kindOf(t.Object), ShapeOf(t.Object, known.Scale)
 	divided := t.Spread.Mode != ModeDuplicate
 	if divided && shape.Scales { // its bounds are written down nowhere
 		portions, _, _ := Foresee(t, clusters, known, now)
@@ -35,7 +35,8 @@ func Placed(t Template, clusters []Cluster, known Known, now time.Time) []Portio
 	}
 	portions := make([]Portion, 0, len(known.Running))
 	for _, name := range sortedKeys(known.Running) {
-		p := Portion{Choice: Choice{Cluster: name}, Gets: true, Replicas: copiesOf(t)}
+		p := Portion{Choice: Choice{Cluster: name}, Gets: true, Replicas: copiesOf(t, known.Scale)}
+		p.Given.Scale = known.Scale
 		if divided && shape.Replicas != nil {
 			p.give(known.Running[name])
 		}
@@ -60,7 +61,7 @@ func Placed(t Template, clusters []Cluster, known Known, now time.Time) []Portio
 func Foresee(t Template, clusters []Cluster, known Known, now time.Time) (portions []Portion, unplaced int64, problems []fleet.Problem) {
 	choices, problems := Choose(t, clusters)
 	f := foresight{t: t, choices: choices, known: known, now: now, grace: cmp.Or(max(t.Spread.Grace, 0), DefaultGrace)}
-	shape := ShapeOf(t.Object, Scale{})
+	shape := ShapeOf(t.Object, known.Scale)
 	switch divided := t.Spread.Mode != ModeDuplicate; {
 	case IsJob(t.Object):
 		var more []fleet.Problem
@@ -72,6 +73,9 @@ func Foresee(t Template, clusters []Cluster, known Known, now time.Time) (portio
 		portions, unplaced = f.replicas()
 	default:
 		portions = f.whole()
+	}
+	for i := range portions {
+		portions[i].Given.Scale = known.Scale
 	}
 	slices.SortFunc(portions, func(a, b Portion) int { return cmp.Compare(a.Cluster, b.Cluster) })
 	slices.SortFunc(problems, fleet.Problem.Compare)
@@ -88,8 +92,8 @@ type foresight struct {
 }
 
 // copiesOf are the replicas of an object that is the same in every cluster.
-func copiesOf(t Template) int64 {
-	if c, counts := CountOf(t.Object, Scale{}); counts && !ShapeOf(t.Object, Scale{}).PerNode {
+func copiesOf(t Template, scale Scale) int64 {
+	if c, counts := CountOf(t.Object, scale); counts && !ShapeOf(t.Object, scale).PerNode {
 		return c.Desired
 	}
 	return NotReplicas
@@ -107,7 +111,7 @@ func (f foresight) replicas() ([]Portion, int64) {
 		sights = append(sights, Sight{Cluster: c.Cluster, Silent: f.known.Memory.Clusters[c.Cluster].Silent, Present: present, Desired: n, Ready: n, Free: -1})
 	}
 	s := &stage{posts: posts(f.choices, sights, f.known.Memory, f.grace, f.now), spread: f.t.Spread, object: nameOf(f.t), most: mostOf(f.t), now: f.now, grace: f.grace}
-	s.place(max(0, copiesOf(f.t)))
+	s.place(max(0, copiesOf(f.t, f.known.Scale)))
 	var portions []Portion
 	for _, p := range s.posts {
 		p.to = p.goal
@@ -193,7 +197,7 @@ func (f foresight) job() ([]Portion, int64, []fleet.Problem) {
 		p := Portion{Choice: f.choice(o.Cluster), Gets: o.Act == ActApply || o.Held, Reasons: o.Reasons}
 		switch {
 		case p.Gets && o.Whole:
-			p.Replicas = copiesOf(f.t)
+			p.Replicas = copiesOf(f.t, f.known.Scale)
 		case p.Gets:
 			p.part(JobOf(f.t.Object), after[o.Cluster])
 		}
@@ -254,7 +258,7 @@ func (f foresight) whole() []Portion {
 		_, present := f.known.Running[c.Cluster]
 		p := Portion{Choice: c, Gets: stays(c) || present && !elsewhere}
 		if p.Gets {
-			p.Replicas = copiesOf(f.t)
+			p.Replicas = copiesOf(f.t, f.known.Scale)
 		}
 		switch {
 		case c.Why == "":

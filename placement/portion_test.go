@@ -104,7 +104,7 @@ func TestForeseenIsWhatComes(t *testing.T) {
 		foreseen, unplaced, _ := Foresee(tmpl, clusters, Known{Running: running}, epoch)
 
 		choices, _ := Choose(tmpl, clusters)
-		replicas := copiesOf(tmpl)
+		replicas := copiesOf(tmpl, Scale{})
 		var m Memory
 		for range 10 {
 			var sights []Sight

@@ -148,6 +148,9 @@ func (p *post) again(grace time.Duration, now time.Time) time.Time {
 	if p.silent() {
 		return firstAfter(now, t, p.Recollection.Silent.Add(grace))
 	}
+	if p.owes(now, grace) {
+		t = firstAfter(now, t, p.Leaves.Add(grace))
+	}
 	if !p.Back.IsZero() {
 		t = firstAfter(now, t, p.Back.Add(settleTime))
 	}

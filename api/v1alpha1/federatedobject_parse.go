@@ -23,7 +23,7 @@ func (o *FederatedObject) Parse(origin fleet.Origin) (*placement.Template, []fle
 	switch divisible := placement.Divisible(object); {
 	case t.Spread.Mode == "":
 		t.Spread.Mode = placement.DefaultMode(object)
-	case t.Spread.Mode != placement.ModeDuplicate && !divisible:
+	case t.Spread.Mode != placement.ModeDuplicate && !divisible && placement.Builtin(object.GroupVersionKind().Group): // of others, clusters say
 		f.Add("spec.spread.mode", "%s divides replicas, and this %s has none that can be divided; choose duplicate, or leave the mode out", t.Spread.Mode, object.GetKind())
 		return nil, f.Problems()
 	}

@@ -28,7 +28,7 @@ func (o *FederatedObject) Report() placement.Report {
 	counted := false
 	if t, _ := o.Parse(fleet.Origin{}); t != nil {
 		r.Mode = t.Spread.Mode
-		_, counted = placement.CountOf(t.Object, placement.Scale{})
+		_, counted = placement.CountOf(t.Object, o.Known().Scale)
 	}
 	for _, c := range s.Clusters {
 		held := placement.Holding{

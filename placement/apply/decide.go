@@ -122,9 +122,6 @@ func (d *desk) see(w *workload, now time.Time) (views []view, settled bool) {
 			v.free, tried = m.survey.room(needs)
 			settled = settled && (tried || !v.silent.IsZero()) // replicas that are once there stay there
 		}
-		if v.report.live != nil {
-			v.count, v.counts = placement.CountOf(v.report.live, placement.Scale{})
-		}
 		views = append(views, v)
 	}
 	return views, settled
@@ -141,14 +138,28 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 	}
 	choices, problems := choose(*t, views)
 	w.strange = problems
+	scale, unscaled := w.scaled(views, before.Scale)
+	w.scale, before.Scale = scale, scale
+	for i, v := range views {
+		if v.report.live != nil {
+			views[i].count, views[i].counts = placement.CountOf(v.report.live, scale)
+		}
+	}
+	if t.Spread.Mode != placement.ModeDuplicate && !placement.Builtin(w.main().Group) && scale.IsZero() {
+		w.strange = append(slices.Clone(w.strange), fleet.Problem{About: t.Origin, Reason: "NoScale",
+			Message: fmt.Sprintf("%s has no scale subresource in any cluster that answers, so each is given all of it; add one to its definition, or write mode: duplicate", w.main().Kind)})
+	}
 	var o outlook
-	switch shape := placement.ShapeOf(t.Object, placement.Scale{}); {
+	switch shape := placement.ShapeOf(t.Object, scale); {
 	case placement.IsJob(t.Object):
 		o = job(w, choices, views, before, now)
 	case t.Spread.Mode != placement.ModeDuplicate && shape.Scales:
-		o = scale(w, choices, views, before)
+		o = d.bounds(w, choices, views, before, now)
 	default:
 		o = replicas(w, choices, views, before, now)
+	}
+	if unscaled != "" {
+		o.fault, o.halt, o.after = unscaled, true, before
 	}
 	if o.fault == "" {
 		o.fault, o.forbids = w.missing, w.forbids
@@ -220,8 +231,8 @@ type order struct {
 // replicas decides for what has replicas, or goes everywhere as it is.
 func replicas(w *workload, choices []placement.Choice, views []view, before memory, now time.Time) outlook {
 	t := w.template
-	total, counts := placement.CountOf(t.Object, placement.Scale{})
-	if placement.ShapeOf(t.Object, placement.Scale{}).PerNode {
+	total, counts := placement.CountOf(t.Object, w.scale)
+	if placement.ShapeOf(t.Object, w.scale).PerNode {
 		counts = false
 	}
 	wanted := total.Desired
@@ -381,6 +392,14 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 			continue // as it was: whatever it has, it keeps
 		}
 		ord := o.orders[v.name]
+		if ord.given.Scale = v.report.scale; ord.give && v.report.served && !slices.Equal(v.report.scale.Spec, w.scale.Spec) {
+			text := "its definition keeps replicas elsewhere than that of other clusters; install the same definition everywhere"
+			if w.faults[v.name] != text {
+				w.faults[v.name] = text
+				d.touch(w.object.UID) // for the status
+			}
+			continue // as it was
+		}
 		p := &plan{generation: w.generation, token: digest([]any{w.generation, v.cluster, ord.give, ord.given, ord.bound, ord.over, versions, as.namespace, as.name}), as: as}
 		if w.faults[v.name] == "" && d.members[v.name].planned(w.object.UID) == p.token {
 			continue // it knows

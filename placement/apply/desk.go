@@ -51,6 +51,7 @@ type workload struct {
 	generation int64                // of the object that the template was read of
 	problems   []fleet.Problem      // of the object as it is now
 	bad        bool                 // it cannot be used as it is now
+	scale      placement.Scale      // of a kind that others defined, as clusters say
 	strange    []fleet.Problem      // names in it that no cluster has
 	due        time.Time            // it is thought about again then; zero: only when something changes
 	faults     map[string]string    // by cluster: why it could not be rendered there

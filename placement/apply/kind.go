@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"github.com/meridian-lb/meridian/placement"
 )
 
 // kind is one kind of objects that are watched in one API server, and their stock.
@@ -33,6 +36,8 @@ type kind struct {
 	mu         sync.Mutex
 	resource   schema.GroupVersionResource // zero: the API server has not said yet
 	namespaced bool
+	scale      placement.Scale
+	unscaled   error         // why scale could not be read; nil: it could, or there is none
 	err        error         // of the last try; nil: it is watched
 	again      chan struct{} // wakes follow
 	cut        func()        // ends the try that runs
@@ -131,9 +136,9 @@ type connection struct {
 }
 
 // resolve asks for the resource of the kind, until the API server has it.
-func (k *kind) resolve(c connection) error {
-	if _, _, known := k.where(); known {
-		return nil
+func (k *kind) resolve(ctx context.Context, c connection) error {
+	if _, _, known := k.where(); known && placement.Builtin(k.gvk.Group) {
+		return nil // of a kind that others define it is asked again, since they change it
 	}
 	list, err := c.discovery.ServerResourcesForGroupVersion(k.gvk.GroupVersion().String())
 	switch {
@@ -144,7 +149,12 @@ func (k *kind) resolve(c connection) error {
 	}
 	for _, r := range list.APIResources {
 		if r.Kind == k.gvk.Kind && !isSub(r.Name) {
+			scale, unscaled, err := scaleOf(ctx, c, k.gvk, r.Name, list.APIResources)
+			if err != nil {
+				return err
+			}
 			k.mu.Lock()
+			k.scale, k.unscaled = scale, unscaled
 			k.resource, k.namespaced = k.gvk.GroupVersion().WithResource(r.Name), r.Namespaced
 			k.mu.Unlock()
 			return nil
@@ -171,8 +181,15 @@ func (k *kind) forget() {
 
 // once lists and watches until that is no longer possible, or an audit is due.
 func (k *kind) once(ctx context.Context, c connection, audit time.Duration, changed func()) error {
-	if err := k.resolve(c); err != nil {
+	was, why := k.scaling()
+	if err := k.resolve(ctx, c); err != nil {
 		return err
+	}
+	if is, whyNot := k.scaling(); !reflect.DeepEqual(was, is) || (why == nil) != (whyNot == nil) {
+		changed()
+	}
+	if _, why := k.scaling(); why != nil {
+		audit = min(audit, time.Minute) // so that a right that was granted is noticed
 	}
 	ctx, cut := context.WithTimeout(ctx, audit*3/4+rand.N(audit/2))
 	defer cut()

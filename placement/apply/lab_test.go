@@ -250,6 +250,7 @@ func row(cluster string, state v1alpha1.WorkloadState, says string) func(v1alpha
 type requests struct {
 	next http.RoundTripper
 	slow map[string]time.Duration // by path: how long an answer takes
+	deny map[string]bool          // by path: what is forbidden
 	mu   sync.Mutex
 	log  []string
 }
@@ -261,6 +262,10 @@ func (r *requests) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.log = append(r.log, req.Method+" "+req.URL.Path)
 		r.mu.Unlock()
 	}
+	if r.denies(req.URL.Path) {
+		return &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{"Content-Type": {"application/json"}}, Request: req,
+			Body: io.NopCloser(strings.NewReader(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","message":"no","code":403}`))}, nil
+	}
 	if wait := r.slow[req.URL.Path]; wait > 0 {
 		select {
 		case <-time.After(wait):
@@ -269,6 +274,22 @@ func (r *requests) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	return r.next.RoundTrip(req)
+}
+
+func (r *requests) denies(path string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.deny[path]
+}
+
+// forbid forbids just these paths from now on.
+func (r *requests) forbid(paths ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deny = map[string]bool{}
+	for _, p := range paths {
+		r.deny[p] = true
+	}
 }
 
 // since are the requests after the first n.

@@ -23,16 +23,20 @@ type live struct {
 	object   *unstructured.Unstructured // without managedFields, and without what is away
 	away     []byte                     // what pack took, as JSON
 	fields   string                     // digest of the fields that are ours; empty: none is
-	replicas bool                       // spec.replicas is among them
+	replicas bool                       // the wanted replicas are among them
 }
 
-// newLive reads an object of a member. The object is ours from now on.
-func newLive(o *unstructured.Unstructured) *live {
+// usualReplicas is where kinds of Kubernetes itself keep the replicas that are wanted.
+var usualReplicas = []string{"spec", "replicas"}
+
+// newLive reads an object of a member, whose wanted replicas are at this path. The object
+// is ours from now on.
+func newLive(o *unstructured.Unstructured, replicas []string) *live {
 	l := &live{object: o}
 	for _, m := range o.GetManagedFields() {
 		if m.Manager == placement.Manager && m.Operation == metav1.ManagedFieldsOperationApply && m.Subresource == "" && m.FieldsV1 != nil {
 			l.fields = digest(m.FieldsV1)
-			l.replicas = ownsReplicas(m.FieldsV1)
+			l.replicas = ownsField(m.FieldsV1, replicas)
 		}
 	}
 	o.SetManagedFields(nil)
@@ -42,21 +46,25 @@ func newLive(o *unstructured.Unstructured) *live {
 // alike reports whether two states of an object are one to us: nothing differs that is
 // ever looked at, but for what is kept when it is written again. Members say of their
 // objects again and again what is known.
-func alike(a, b *live) bool {
+func alike(a, b *live, scale placement.Scale) bool {
 	x, y := a.object, b.object
 	if x.GetUID() != y.GetUID() || a.fields != b.fields || (x.GetDeletionTimestamp() == nil) != (y.GetDeletionTimestamp() == nil) ||
 		!maps.Equal(x.GetAnnotations(), y.GetAnnotations()) || !maps.Equal(x.GetLabels(), y.GetLabels()) {
 		return false
 	}
-	n, ok := placement.CountOf(x, placement.Scale{})
-	m, ok2 := placement.CountOf(y, placement.Scale{})
+	n, ok := placement.CountOf(x, scale)
+	m, ok2 := placement.CountOf(y, scale)
 	if n != m || ok != ok2 {
 		return false
 	}
 	refused, since := forbidden(x, n)
 	refused2, since2 := forbidden(y, m)
-	before, _, _ := unstructured.NestedFieldNoCopy(x.Object, "spec", "selector")
-	after, _, _ := unstructured.NestedFieldNoCopy(y.Object, "spec", "selector")
+	at := []string{"spec", "selector"}
+	if len(scale.Selector) > 0 {
+		at = scale.Selector
+	}
+	before, _, _ := unstructured.NestedFieldNoCopy(x.Object, at...)
+	after, _, _ := unstructured.NestedFieldNoCopy(y.Object, at...)
 	return refused == refused2 && since.Equal(since2) && reflect.DeepEqual(before, after)
 }
 
@@ -79,7 +87,8 @@ type stock struct {
 	// nothing new is no news. It must not block.
 	changed func(list []change, first bool)
 
-	packs bool // objects are packed
+	packs    bool            // objects are packed
+	replicas func() []string // where the kind keeps the replicas that are wanted; nil: where Kubernetes does
 
 	mu      sync.Mutex
 	objects map[types.NamespacedName]*live
@@ -111,8 +120,21 @@ func (s *stock) Update(o any) error {
 	if !ok {
 		return fmt.Errorf("%T came where an object was watched", o)
 	}
-	s.put(newLive(u))
+	s.put(s.live(u))
 	return nil
+}
+
+// live reads an object of the stock's kind.
+func (s *stock) live(o *unstructured.Unstructured) *live {
+	return newLive(o, s.at())
+}
+
+// at is where the kind keeps the replicas that are wanted.
+func (s *stock) at() []string {
+	if s.replicas == nil {
+		return usualReplicas
+	}
+	return s.replicas()
 }
 
 // put puts in what a write or a watch brought.
@@ -167,7 +189,7 @@ func (s *stock) Replace(list []any, _ string) error {
 		if !ok {
 			return fmt.Errorf("%T came where a list of objects was asked for", o)
 		}
-		l := newLive(u)
+		l := s.live(u)
 		if s.packs {
 			l.pack()
 		}

@@ -62,15 +62,16 @@ func TestHandover(t *testing.T) {
 		{Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)},
 		{Manager: placement.Manager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{},"f:selector":{}}}`)},
 	})
-	l := newLive(o)
+	at := usualReplicas
+	l := newLive(o, at)
 	if !l.replicas || l.fields == "" {
 		t.Fatalf("%+v", l)
 	}
 	without := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{}}}
-	if !handsOver(without, l) || handsOver(o, l) || handsOver(without, nil) {
+	if !handsOver(without, l, at) || handsOver(o, l, at) || handsOver(without, nil, at) {
 		t.Error("who hands over is wrong")
 	}
-	h, ok := handover(l)
+	h, ok := handover(l, at)
 	if n, _, _ := unstructured.NestedInt64(h.Object, "spec", "replicas"); !ok || n != 7 {
 		t.Errorf("%v is handed over", h)
 	}

@@ -237,6 +237,7 @@ func (m *member) watch(kinds map[schema.GroupKind]schema.GroupVersionKind) {
 		}
 		s := &stock{packs: true, changed: func(list []change, first bool) { m.changed(gk, list, first) }}
 		w := &watched{kind: newKind(gvk, placement.LabelPlaced+"=true", s), stock: s, end: func() {}}
+		s.replicas = w.replicasAt
 		m.kinds[gk] = w
 		m.start(w)
 	}

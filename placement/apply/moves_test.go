@@ -238,7 +238,7 @@ func TestRoom(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if l := newLive(o); l.replicas {
+			if l := newLive(o, usualReplicas); l.replicas {
 				return fmt.Errorf("the replicas are still ours")
 			}
 			if n, err := us.at(shopPath, "spec", "replicas"); err != nil || n != "6" {

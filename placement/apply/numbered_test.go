@@ -88,7 +88,7 @@ func TestStatefulSets(t *testing.T) {
 	host.install(t)
 	eu.machines(t, 1)
 	us.machines(t, 2)
-	h := applier(t, "one", host, eu, us).run(t)
+	h, whole := applier(t, "one", host, eu, us).run(t), t
 
 	step(t, "unasked, each cluster has all of it", func(t *testing.T) {
 		host.federate(t, "copies", strings.NewReplacer("name: db", "name: copies", "app: db", "app: copies", "replicas: 4", "replicas: 1").Replace(db), "")
@@ -139,7 +139,7 @@ func TestStatefulSets(t *testing.T) {
 	step(t, "who takes over gives the same names, and an autoscaler changes none", func(t *testing.T) {
 		stop := names(t, []string{"db-0", "db-4", "db-1000"}, eu, us)
 		h.stop()
-		h = applier(t, "two", host, eu, us).run(t)
+		h = applier(whole, "two", host, eu, us).run(whole)
 		us.post(t, hpas, "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: db}, spec: {minReplicas: 2, maxReplicas: 9, scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: db}}}")
 		us.ordinals(t, "1000", "2") // the real one raises it to its minimum
 		us.delete(t, hpas+"/db")

@@ -29,7 +29,7 @@ func TestWhatIsPackedComesBackWhole(t *testing.T) {
 		"small":     `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},"spec":{"clusterIP":"10.0.0.1"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLive(read(t, text))
+			l := newLive(read(t, text), usualReplicas)
 			l.pack()
 			before, err := json.Marshal(l.object.Object)
 			if err != nil {
@@ -80,7 +80,7 @@ func TestOnlyNewsIsNews(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			after := read(t, text)
 			c.change(after)
-			if got := !alike(newLive(read(t, text)), newLive(after)); got != c.news {
+			if got := !alike(newLive(read(t, text), usualReplicas), newLive(after, usualReplicas), placement.Scale{}); got != c.news {
 				t.Errorf("news is %v, want %v", got, c.news)
 			}
 		})
@@ -103,7 +103,7 @@ func TestASumIsNews(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := func(status string) *live {
-				return newLive(read(t, `{"apiVersion":"v1","kind":"`+c.gk.Kind+`","metadata":{"name":"a"},"status":`+status+`}`))
+				return newLive(read(t, `{"apiVersion":"v1","kind":"`+c.gk.Kind+`","metadata":{"name":"a"},"status":`+status+`}`), usualReplicas)
 			}
 			if got := !tellAlike(c.gk, state(c.before), state(c.after)); got != c.news {
 				t.Errorf("news is %v, want %v", got, c.news)

@@ -211,8 +211,12 @@ func (m *member) changed(gk schema.GroupKind, list []change, first bool) {
 	touched := map[types.UID]bool{}
 	var refs []ref
 	m.mu.Lock()
+	var scale placement.Scale
+	if w := m.kinds[gk]; w != nil {
+		scale, _ = w.scaling()
+	}
 	for _, c := range list {
-		if c.before != nil && c.after != nil && alike(c.before, c.after) && (!m.tells || tellAlike(gk, c.before, c.after)) {
+		if c.before != nil && c.after != nil && alike(c.before, c.after, scale) && (!m.tells || tellAlike(gk, c.before, c.after)) {
 			continue
 		}
 		r := ref{gk, c.name}
@@ -258,8 +262,10 @@ func (m *member) changed(gk schema.GroupKind, list []change, first bool) {
 	}
 }
 
-// kindChanged hears that a kind can be watched now, or no more.
+// kindChanged hears that a kind can be watched now, or no more, or that its replicas are
+// elsewhere.
 func (m *member) kindChanged(w *watched) {
+	defer m.touchAll()
 	m.mu.Lock()
 	var refs []ref
 	for r := range m.wanted {
@@ -275,14 +281,17 @@ func (m *member) kindChanged(w *watched) {
 
 // report is how it stands with one workload in one member.
 type report struct {
-	live    *unstructured.Unstructured // the workload itself, as the member has it; nil: it has none of ours
-	outcome outcome                    // of the workload, or of the first thing that it needs and that went wrong
-	left    int                        // objects that are there for it
-	listed  bool                       // the member has shown what it has
-	unread  string                     // why it has not; empty: it has, or nobody knows yet
-	pods    []placement.Pod            // that no node takes
-	stuck   string                     // why the cluster refuses to let something of it go; empty: it does not
-	scaled  bool                       // an autoscaler of the member says how many replicas it has
+	live     *unstructured.Unstructured // the workload itself, as the member has it; nil: it has none of ours
+	outcome  outcome                    // of the workload, or of the first thing that it needs and that went wrong
+	left     int                        // objects that are there for it
+	listed   bool                       // the member has shown what it has
+	unread   string                     // why it has not; empty: it has, or nobody knows yet
+	pods     []placement.Pod            // that no node takes
+	stuck    string                     // why the cluster refuses to let something of it go; empty: it does not
+	served   bool                       // the member has the kind
+	scale    placement.Scale            // where it keeps the kind's replicas
+	unscaled error                      // why that is not known
+	scaled   bool                       // an autoscaler of the member says how many replicas it has
 }
 
 // watchError is why a kind that may be there is not shown; nil: it is, or nobody has
@@ -310,6 +319,8 @@ func (m *member) report(uid types.UID, main ref, kinds []schema.GroupKind) repor
 	}
 	if w := m.kinds[main.GroupKind]; w != nil {
 		s = w.stock
+		_, _, out.served = w.where()
+		out.scale, out.unscaled = w.scaling()
 	}
 	for r := range m.owned[uid] {
 		if o := m.outcomes[r]; o.state == v1alpha1.WorkloadRefused && m.wanted[r] == nil {
@@ -341,7 +352,7 @@ func (m *member) report(uid types.UID, main ref, kinds []schema.GroupKind) repor
 		}
 	}
 	if out.live != nil {
-		out.pods = m.pods.of(out.live)
+		out.pods = m.pods.of(out.live, out.scale)
 		out.scaled = m.scalers.scales(main)
 	}
 	return out

@@ -44,11 +44,11 @@ func newPods(changed func(namespace string)) *pods {
 }
 
 // of are the waiting pods that a workload's selector means.
-func (p *pods) of(workload *unstructured.Unstructured) []placement.Pod {
+func (p *pods) of(workload *unstructured.Unstructured, scale placement.Scale) []placement.Pod {
 	if p.none(workload.GetNamespace()) {
 		return nil // as nearly always
 	}
-	selector, ok := selectorOf(workload)
+	selector, ok := selectorOf(workload, scale)
 	if !ok {
 		return nil
 	}
@@ -70,7 +70,12 @@ func (p *pods) none(namespace string) bool {
 }
 
 // selectorOf is how a workload knows its pods; false: it does not say, or has none.
-func selectorOf(workload *unstructured.Unstructured) (labels.Selector, bool) {
+func selectorOf(workload *unstructured.Unstructured, scale placement.Scale) (labels.Selector, bool) {
+	if len(scale.Selector) > 0 {
+		text, _, _ := unstructured.NestedString(workload.Object, scale.Selector...)
+		selector, err := labels.Parse(text)
+		return selector, err == nil && text != ""
+	}
 	m, found, err := unstructured.NestedMap(workload.Object, "spec", "selector")
 	if !found || err != nil || len(m) == 0 {
 		return nil, false

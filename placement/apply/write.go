@@ -124,7 +124,7 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 		case err != nil:
 			return failed(r, "get", account{}, err), err
 		default:
-			if l = newLive(found); len(neededBy(l.object)) == 0 { // not placed
+			if l = s.live(found); len(neededBy(l.object)) == 0 { // not placed
 				if !w.adopt {
 					return notOurs(r, l), nil
 				}
@@ -167,7 +167,7 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 	as := w.as.in(ctx) // written in its name, and read in ours
 	if l != nil {
 		object = placement.Retain(object, l.object)
-		if err := m.handOver(as, on, object, l); err != nil {
+		if err := m.handOver(as, on, object, l, s.at()); err != nil {
 			return failed(r, "hand over replicas of", w.as, err), err
 		}
 	}
@@ -193,7 +193,7 @@ func (m *member) bring(ctx context.Context, r ref, s *stock, l *live, w wish, on
 	case err != nil:
 		return failed(r, "apply", w.as, err), err
 	}
-	fresh := newLive(after)
+	fresh := s.live(after)
 	m.mu.Lock()
 	m.bases[r] = base{applied: content, fields: fresh.fields}
 	m.contests[r] = m.contests[r].next(content, time.Now())
@@ -228,13 +228,13 @@ func (m *member) right(r ref, l *live, w wish) bool {
 	return true
 }
 
-// handOver gives spec.replicas to whoever scales the object in the member, before an
+// handOver gives the replicas to whoever scales the object in the member, before an
 // apply without them would take them away.
-func (m *member) handOver(ctx context.Context, on dynamic.ResourceInterface, object *unstructured.Unstructured, l *live) error {
-	if !handsOver(object, l) {
+func (m *member) handOver(ctx context.Context, on dynamic.ResourceInterface, object *unstructured.Unstructured, l *live, replicas []string) error {
+	if !handsOver(object, l, replicas) {
 		return nil
 	}
-	h, ok := handover(l)
+	h, ok := handover(l, replicas)
 	if !ok {
 		return nil
 	}
