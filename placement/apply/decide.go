@@ -164,6 +164,7 @@ func (d *desk) decide(w *workload, views []view, now time.Time) {
 	if o.fault == "" {
 		o.fault, o.forbids = w.missing, w.forbids
 	}
+	o.after.Along = d.leftAlong(w, views)
 	status := statusOf(w, views, o, now)
 	d.fares(w, views, o)
 	remembered := o.after.text() == before.text()

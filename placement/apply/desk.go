@@ -51,6 +51,7 @@ type workload struct {
 	generation int64                // of the object that the template was read of
 	problems   []fleet.Problem      // of the object as it is now
 	bad        bool                 // it cannot be used as it is now
+	along      []string             // kinds of what went along and may be in members still, though the template names none
 	scale      placement.Scale      // of a kind that others defined, as clusters say
 	strange    []fleet.Problem      // names in it that no cluster has
 	due        time.Time            // it is thought about again then; zero: only when something changes
@@ -69,7 +70,7 @@ type running struct {
 func newDesk(a *Applier) *desk {
 	d := &desk{a: a, dirty: map[types.UID]bool{}, news: map[types.UID]*live{}, wake: make(chan struct{}, 1), workloads: map[types.UID]*workload{}, members: map[string]*running{}}
 	d.stock = &stock{changed: d.hear}
-	d.followed = newFollowed(a.conn, a.cfg.Pace, d.touchAll)
+	d.followed = newFollowed(a.conn, a.cfg, d.touchAll)
 	d.objects = newKind(v1alpha1.SchemeGroupVersion.WithKind(v1alpha1.KindFederatedObject), "", d.stock)
 	return d
 }
@@ -261,9 +262,9 @@ func (d *desk) read(news map[types.UID]*live) (fresh bool) {
 				w = &workload{faults: map[string]string{}, unlisted: map[string]time.Time{}}
 				d.workloads[uid] = w
 			}
-			before := w.template
+			before, along := w.template, w.along
 			w.read(l.object)
-			fresh = fresh || w.template != before
+			fresh = fresh || w.template != before || !slices.Equal(w.along, along)
 		case w != nil:
 			fresh = true
 			delete(d.workloads, uid)
@@ -297,6 +298,10 @@ func (w *workload) read(o *unstructured.Unstructured) {
 		w.object.Finalizers, w.object.DeletionTimestamp = o.GetFinalizers(), o.GetDeletionTimestamp()
 		w.bad, w.problems = true, []fleet.Problem{{Reason: placement.ReasonInvalid, Message: "it cannot be read: " + oneLine(err.Error())}}
 		return
+	}
+	var remembered memory
+	if fresh.Status.Recall(&remembered) == nil {
+		w.along = remembered.Along
 	}
 	same := w.object != nil && w.object.Generation == fresh.Generation && w.template != nil && !w.bad
 	w.object = fresh
@@ -365,6 +370,11 @@ func (d *desk) watch(ctx context.Context) {
 		gvk := w.template.Object.GroupVersionKind()
 		if before, there := kinds[gvk.GroupKind()]; !there || gvk.Version > before.Version {
 			kinds[gvk.GroupKind()] = gvk
+		}
+		for _, kind := range w.along {
+			if slices.Contains(followable, kind) {
+				kinds[schema.GroupKind{Kind: kind}] = corev1.SchemeGroupVersion.WithKind(kind)
+			}
 		}
 		if w.template.Follow {
 			for r := range refsOf(w.template.Object) {

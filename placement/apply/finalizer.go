@@ -48,7 +48,9 @@ func (d *desk) end(w *workload, now time.Time) {
 		c, known := d.known[name]
 		mayHave := i >= 0 || v.report.left > 0 || !known || w.template.Where.Matches(c)
 		switch {
-		case force && (!v.silent.IsZero() || !v.report.listed || v.report.stuck != ""):
+		case force && (!v.silent.IsZero() || !v.report.listed || v.report.stuck != "" || !m.showsAll(w.along)):
+		case v.silent.IsZero() && given && !m.showsAll(w.along):
+			silent = append(silent, name)
 		case !v.silent.IsZero() && mayHave, v.silent.IsZero() && !v.report.listed && given:
 			silent = append(silent, name)
 		case v.report.stuck != "":

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meridian-lb/meridian/placement"
@@ -24,11 +25,12 @@ const maxFollowed = 2000
 // that nothing else, no other Secret above all, ever comes here. It belongs to the
 // desk's goroutine.
 type followed struct {
-	conn    connection
-	pace    Pace
-	changed func() // must not block
-	watched map[ref]*companion
-	work    sync.WaitGroup
+	conn      connection
+	pace      Pace
+	namespace string // of the installation
+	changed   func() // must not block
+	watched   map[ref]*companion
+	work      sync.WaitGroup
 }
 
 // companion is an object of the host that goes along.
@@ -38,8 +40,8 @@ type companion struct {
 	end   context.CancelFunc
 }
 
-func newFollowed(conn connection, pace Pace, changed func()) *followed {
-	return &followed{conn: conn, pace: pace, changed: changed, watched: map[ref]*companion{}}
+func newFollowed(conn connection, cfg Config, changed func()) *followed {
+	return &followed{conn: conn, pace: cfg.Pace, namespace: cfg.Namespace, changed: changed, watched: map[ref]*companion{}}
 }
 
 // want watches just these from now on.
@@ -82,8 +84,44 @@ func refsOf(object *unstructured.Unstructured) map[ref]placement.Ref {
 	return out
 }
 
+// followable are the kinds that go along.
+var followable = []string{"ConfigMap", "PersistentVolumeClaim", "Secret", "ServiceAccount"}
+
+// leftAlong are the kinds of what goes along with a workload now, or went along and may
+// be in a member still: somebody has to look for it there, though nothing names it any
+// more.
+func (d *desk) leftAlong(w *workload, views []view) []string {
+	kinds := map[string]bool{}
+	if w.template.Follow {
+		for r := range refsOf(w.template.Object) {
+			kinds[r.Kind] = true
+		}
+	}
+	for _, kind := range w.along {
+		gone := slices.Contains(followable, kind)
+		for _, v := range views {
+			gone = gone && v.silent.IsZero() && d.members[v.name].shows(schema.GroupKind{Kind: kind}) && v.report.kinds[kind] == 0
+		}
+		if !gone {
+			kinds[kind] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(kinds))
+}
+
 // Reasons of errors of of.
 var errUnread = errors.New("it is not known yet what goes along")
+
+// unreadable says which right is missing in the host cluster, and how it is granted.
+func unreadable(r ref, home string) error {
+	return fmt.Errorf("we may not read %s in the host cluster, which is to go along; open the namespace with \"meridian init --set workloads.follow={%[2]s}\" (name all such namespaces), or run "+
+		"\"kubectl create role meridian-follow -n %[2]s --verb=get,list,watch --resource=%[3]s\" and "+
+		"\"kubectl create rolebinding meridian-follow -n %[2]s --role=meridian-follow --serviceaccount=%[4]s:meridiand\"; or do without follow",
+		r, r.Namespace, followResources, home)
+}
+
+// followResources are what goes along, as kubectl writes it.
+const followResources = "configmaps,persistentvolumeclaims,secrets,serviceaccounts"
 
 // of are the objects that go along with a workload, as they would be written anew,
 // sorted. errUnread: nobody can say yet; any other error is for the author.
@@ -97,7 +135,7 @@ func (f *followed) of(object *unstructured.Unstructured) ([]*unstructured.Unstru
 		}
 		if err := c.kind.trouble(); !c.stock.ready() {
 			if apierrors.IsForbidden(err) {
-				return nil, fmt.Errorf("we may not read %s in the host cluster, which is to go along; bind meridiand's ServiceAccount in %s to a Role with get, list and watch on it, or do without follow", r, r.Namespace)
+				return nil, unreadable(r, f.namespace)
 			}
 			return nil, errUnread
 		}

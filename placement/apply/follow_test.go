@@ -29,7 +29,7 @@ func TestFollow(t *testing.T) {
 	all := sites(t, "host", "eu")
 	host, eu := all["host"], all["eu"]
 	host.install(t)
-	h := applier(t, "one", host, eu).run(t)
+	h, whole := applier(t, "one", host, eu).run(t), t
 	const secrets = "/api/v1/namespaces/default/secrets"
 
 	step(t, "what is missing is waited for, and said", func(t *testing.T) {
@@ -46,6 +46,31 @@ func TestFollow(t *testing.T) {
 		host.patch(t, configMaps+"/settings", `{"data":{"color":"green"}}`)
 		eu.want(t, "green", configMaps+"/settings", "data", "color")
 		h.wantNoRequests(t, func() {})
+	})
+
+	step(t, "what goes along no more goes, though the daemon was away meanwhile", func(t *testing.T) {
+		host.federate(t, "brief", strings.NewReplacer("NAME", "brief", "settings", "brief", "{secretRef: {name: key}}, ", "").Replace(following), "follow: true")
+		host.wantStatus(t, "brief", condition(v1alpha1.ConditionPlaced, "False", "it names ConfigMap default/brief"))
+		host.post(t, configMaps, "{apiVersion: v1, kind: ConfigMap, metadata: {name: brief}, data: {color: red}}")
+		eu.want(t, "red", configMaps+"/brief", "data", "color")
+		host.wantStatus(t, "brief", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.delete(t, federated+"/one") // so that nobody else has ConfigMaps watched
+		eu.wantNone(t, configMaps+"/settings")
+		h.quiet(t, time.Second)
+		h.stop()
+		host.patch(t, federated+"/brief", `{"spec":{"follow":false}}`)
+		h = applier(whole, "two", host, eu).run(whole)
+		eu.wantNone(t, configMaps+"/brief")
+		eventually(t, func() error {
+			o, err := host.object("brief")
+			if err == nil && strings.Contains(string(o.Status.Memory.Raw), "along") {
+				err = fmt.Errorf("it is remembered still: %s", o.Status.Memory.Raw)
+			}
+			return err
+		})
+		host.delete(t, federated+"/brief")
+		host.federate(t, "one", strings.ReplaceAll(following, "NAME", "one"), "follow: true")
+		host.wantStatus(t, "one", condition(v1alpha1.ConditionPlaced, "True", ""))
 	})
 
 	step(t, "what two need goes when neither does", func(t *testing.T) {

@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"errors"
 	"maps"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -283,6 +285,7 @@ func (m *member) kindChanged(w *watched) {
 type report struct {
 	live     *unstructured.Unstructured // the workload itself, as the member has it; nil: it has none of ours
 	outcome  outcome                    // of the workload, or of the first thing that it needs and that went wrong
+	kinds    map[string]int             // of them, those that go along, by kind
 	left     int                        // objects that are there for it
 	listed   bool                       // the member has shown what it has
 	unread   string                     // why it has not; empty: it has, or nobody knows yet
@@ -303,10 +306,36 @@ func (w *watched) watchError() error {
 	return w.trouble()
 }
 
+// shows reports whether it is known which objects of a kind are there for workloads, or
+// there cannot be any, because the member does not have the kind or lets nobody see it.
+func (m *member) shows(gk schema.GroupKind) bool {
+	m.mu.Lock()
+	w := m.kinds[gk]
+	m.mu.Unlock()
+	if w == nil {
+		return false
+	}
+	err := w.trouble()
+	return w.stock.ready() || errors.Is(err, errMissing) || apierrors.IsForbidden(err)
+}
+
+// showsAll is shows of some kinds that go along.
+func (m *member) showsAll(kinds []string) bool {
+	return !slices.ContainsFunc(kinds, func(kind string) bool { return !m.shows(schema.GroupKind{Kind: kind}) })
+}
+
 // report looks at a workload. Kinds are those that its objects are of.
 func (m *member) report(uid types.UID, main ref, kinds []schema.GroupKind) report {
 	m.mu.Lock()
 	out := report{left: len(m.owned[uid]), listed: true}
+	for r := range m.owned[uid] {
+		if r != main && r.Group == "" {
+			if out.kinds == nil {
+				out.kinds = map[string]int{}
+			}
+			out.kinds[r.Kind]++
+		}
+	}
 	var s *stock
 	for _, gk := range kinds {
 		w := m.kinds[gk]
