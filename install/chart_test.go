@@ -33,6 +33,7 @@ func everything() map[string]any {
 		"dns":           map[string]any{"service": map[string]any{"split": true, "loadBalancerIP": "192.0.2.53"}},
 		"renew":         map[string]any{"priorityClassName": "system-cluster-critical", "nodeSelector": map[string]any{"pool": "edge"}, "podAnnotations": map[string]any{"a": "b"}},
 		"tlsNamespaces": []any{"shop", "*"},
+		"workloads":     map[string]any{"serviceAccount": "deployer", "resources": map[string]any{"Widget.example.com": "widgets"}},
 		"ingressClass":  map[string]any{"default": true},
 		"networkPolicy": map[string]any{"peersFrom": []any{map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.0/24"}}}},
 	}
@@ -147,10 +148,48 @@ func TestHelmAgrees(t *testing.T) {
 		"at '/meridiand/credentialSecrets/0'": {"--set", "region=a,meridiand.credentialSecrets={meridian-ca}"},
 		"the dedicated API runs nothing":      {"--set", "region=a,api.enabled=true,meridiand.member=eu"},
 		"only the host of an installation":    {"--set", "region=a,api.enabled=true,meridiand.kube=false"},
+		"at '/workloads/serviceAccount'":      {"--set", "region=a,workloads.serviceAccount=bank:admin"},
+		"invalid propertyName 'Deployment'":   {"--set", "region=a,workloads.resources.Deployment=pods"},
 		"at '/renew/schedule': minLength:":    {"--set", "region=a,renew.schedule="},
 	} {
 		if _, errs, err := run(append([]string{"template", "meridian", chart}, args...)...); err == nil || !strings.Contains(errs, what) {
 			t.Errorf("helm template %v: %v, want %q in\n%s", args, err, what, errs)
+		}
+	}
+}
+
+// What is said of workloads is known to the daemons and to the policies, in the host or in
+// a dedicated API, and nobody renames what is Kubernetes' own.
+func TestWorkloadsAreTold(t *testing.T) {
+	kept, err := Dedicated(Namespace, dedicatedToo())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, told := range map[string]map[string]any{"host": everything(), "dedicated API": dedicatedToo()} {
+		put(told, "pods", "workloads", "resources", "Deployment.apps")
+		objects, err := Render(Namespace, told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if what != "host" {
+			if slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool { return slices.Contains(policyKinds, o.GetKind()) }) {
+				t.Error("the cluster around a dedicated API has policies about what is not written there")
+			}
+			objects = append(objects, kept...)
+		}
+		var b bytes.Buffer
+		if err := WriteYAML(&b, []Part{{Objects: objects}}); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(b.String(), "''", "'")
+		flat := strings.Join(strings.Fields(text), " ")
+		for _, says := range []string{"- --workloads-as=deployer ", "- --workload-resource=Widget.example.com=widgets ", "'Widget.example.com': 'widgets'", "'Deployment.apps': 'deployments'"} {
+			if !strings.Contains(flat, says) {
+				t.Errorf("%s: nobody is told %q", what, says)
+			}
+		}
+		if n := strings.Count(text, "\nkind: ValidatingAdmissionPolicy"); n != 4 {
+			t.Errorf("%s: %d policies and bindings", what, n)
 		}
 	}
 }

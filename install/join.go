@@ -31,7 +31,7 @@ type Joining struct {
 	ZoneLabels    bool          // every node has to say its zone
 	AnyEndpoint   bool          // endpoints may lie anywhere, whatever the nodes say
 	Workloads     []string      // resources that the host may write there, of ParseWorkloads; none: as it was
-	WorkloadsAs   []string      // ServiceAccounts in whose name it writes them, of ParseAccounts; none: in its own
+	WorkloadsAs   []string      // ServiceAccounts in whose names alone it may do so, of ParseAccounts; none: by rights of its own
 
 	uid string // of the cluster that joins; empty: it does not say
 }
@@ -103,6 +103,9 @@ func (j *Joining) check() error {
 	if j.TokenLifetime < ShortestTokenLifetime {
 		return fmt.Errorf("--token-lifetime %s: API servers issue none below %s", j.TokenLifetime, ShortestTokenLifetime)
 	}
+	if len(j.WorkloadsAs) > 0 && len(j.Workloads) == 0 {
+		return errors.New("--workloads-as says in whose name workloads are written; say with --workloads which")
+	}
 	if j.Server != "" {
 		if u, err := url.Parse(j.Server); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
 			return fmt.Errorf("--server %.80q: write https://host:port, as the host cluster reaches the member's API server", j.Server)
@@ -130,6 +133,11 @@ func (j *Joining) preflight(ctx context.Context, member, host *Reach, p Progress
 		return false, err
 	}
 	missing = append(missing, lacking...)
+	taken, err := j.taken(ctx, member)
+	if err != nil {
+		return false, err
+	}
+	missing = append(missing, taken...)
 	if len(missing) == 0 {
 		if err := member.same(ctx, host, j.Namespace, j.Name); err != nil {
 			return false, err

@@ -3,9 +3,6 @@ package install
 import (
 	"context"
 	"fmt"
-	"maps"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -13,14 +10,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
-	"github.com/meridian-lb/meridian/placement"
 )
 
 // judged is an API server with the policies in force.
@@ -314,43 +308,4 @@ func TestNobodyClimbs(t *testing.T) {
 			t.Errorf("%v", found)
 		}
 	})
-
-	t.Run("the kinds are those that it serves", func(t *testing.T) { kindsAreServed(t, host) })
-}
-
-// kindsAreServed checks the table of resources against an API server, and the chart's
-// file against the table.
-func kindsAreServed(t *testing.T, host *Reach) {
-	_, lists, err := host.kube.Discovery().ServerGroupsAndResources()
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := map[string]string{}
-	for _, l := range lists {
-		gv, err := schema.ParseGroupVersion(l.GroupVersion)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range l.APIResources {
-			if r.Namespaced && placement.Builtin(gv.Group) && !strings.Contains(r.Name, "/") && slices.Contains(r.Verbs, "delete") {
-				served[schema.GroupKind{Group: gv.Group, Kind: r.Kind}.String()] = r.Name
-			}
-		}
-	}
-	data, err := os.ReadFile(chart + "/files/kinds.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file map[string]string
-	if err := yaml.Unmarshal(data, &file); err != nil {
-		t.Fatal(err)
-	}
-	if !maps.Equal(file, served) {
-		t.Errorf("the chart has %v\nthe API server %v", file, served)
-	}
-	for kind, want := range served {
-		if got, ok := placement.ResourceOf(schema.ParseGroupKind(kind)); !ok || got != want {
-			t.Errorf("%s is %q (%v), want %q", kind, got, ok, want)
-		}
-	}
 }

@@ -30,7 +30,7 @@ type record struct {
 
 // byFlag are the values that flags of their own say. They say what an installation
 // is, so "--reset-values" leaves them.
-var byFlag = [][]string{{"region"}, {"network"}, {"trustDomain"}, {"meridiand", "replicas"}, {"meridiand", "peers"}, {"meridiand", "kube"}, {"api", "enabled"}}
+var byFlag = [][]string{{"region"}, {"network"}, {"trustDomain"}, {"meridiand", "replicas"}, {"meridiand", "peers"}, {"meridiand", "kube"}, {"api", "enabled"}, {"workloads", "serviceAccount"}}
 
 // record reads what an installation was told; nil when nothing is written down.
 func (r *Reach) record(ctx context.Context, namespace string) (*record, error) {

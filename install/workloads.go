@@ -1,11 +1,13 @@
 package install
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -52,31 +54,31 @@ func ParseWorkloads(list []string) ([]string, error) {
 	return slices.Compact(out), nil
 }
 
-// AnyAccount stands for every ServiceAccount.
-const AnyAccount = "*"
+// reserved are names of ServiceAccounts that every cluster has, or that a host must never
+// act as: these hold rights that nobody gave them with workloads in mind.
+var reserved = []string{"default", memberAccount, daemonAccount}
 
-// ParseAccounts reads the ServiceAccounts in whose name a host may write, of whatever
-// namespace. The result is sorted.
+// ParseAccounts reads the names of ServiceAccounts in whose names a host may write. The
+// result is sorted. Every namespace may have one that is called so, and RBAC cannot leave
+// some out, so a name should be nobody else's.
 func ParseAccounts(list []string) ([]string, error) {
 	var out []string
 	for _, name := range list {
-		if name != AnyAccount {
-			if err := v1alpha1.AccountName(name); err != nil {
-				return nil, fmt.Errorf("--workloads-as: %w", err)
-			}
+		if err := v1alpha1.AccountName(name); err != nil {
+			return nil, fmt.Errorf("--workloads-as: %w", err)
+		}
+		if slices.Contains(reserved, name) || strings.HasSuffix(name, "-controller") {
+			return nil, fmt.Errorf("--workloads-as: ServiceAccounts called %q have rights for other things, also in kube-system; choose a name that only workloads of a host are written by, like \"deployer\"", name)
 		}
 		out = append(out, name)
-	}
-	if slices.Contains(out, AnyAccount) {
-		return []string{AnyAccount}, nil
 	}
 	slices.Sort(out)
 	return slices.Compact(out), nil
 }
 
 // workloadRules let a host carry workloads out: write the kinds that are named, make
-// the namespaces that these need, and see what becomes of them. With accounts it sees
-// only, and writes in their names: then they need the rights.
+// the namespaces that these need, and see what becomes of them. With accounts it only
+// sees, and acts as these: what may be written is then theirs to be granted.
 func workloadRules(resources, accounts []string) []rbacv1.PolicyRule {
 	groups := map[string][]string{}
 	var names []string
@@ -89,19 +91,14 @@ func workloadRules(resources, accounts []string) []rbacv1.PolicyRule {
 	}
 	slices.Sort(names)
 	see := []string{"get", "list", "watch"}
+	first, write := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"create"}}, []string{"create", "patch", "delete"}
+	if len(accounts) > 0 {
+		first, write = rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, ResourceNames: accounts, Verbs: []string{"impersonate"}}, nil
+	}
 	rules := []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"create"}},
+		first,
 		{APIGroups: []string{""}, Resources: []string{"nodes", "pods"}, Verbs: see},
 		{APIGroups: []string{"autoscaling"}, Resources: []string{"horizontalpodautoscalers"}, Verbs: see},
-	}
-	write := []string{"create", "patch", "delete"}
-	if len(accounts) > 0 {
-		write = nil
-		act := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, Verbs: []string{"impersonate"}}
-		if accounts[0] != AnyAccount {
-			act.ResourceNames = accounts
-		}
-		rules = append(rules, act)
 	}
 	var defined []string // a definition says where the replicas of its kind are
 	for _, text := range resources {
@@ -113,7 +110,7 @@ func workloadRules(resources, accounts []string) []rbacv1.PolicyRule {
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"apiextensions.k8s.io"}, Resources: []string{"customresourcedefinitions"}, ResourceNames: defined, Verbs: []string{"get"}})
 	}
 	for _, group := range names {
-		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: groups[group], Verbs: append(slices.Clone(see), write...)})
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: groups[group], Verbs: slices.Concat(see, write)})
 	}
 	return rules
 }
@@ -139,4 +136,19 @@ func (j *Joining) inMember() []*unstructured.Unstructured {
 		objects = append(objects, workloadObjects(j.Namespace, j.Workloads, j.WorkloadsAs)...)
 	}
 	return objects
+}
+
+// taken says which of the accounts that a host is to act as the member's own system has,
+// whose rights nobody gave it with workloads in mind.
+func (j *Joining) taken(ctx context.Context, member *Reach) (missing []string, err error) {
+	for _, name := range j.WorkloadsAs {
+		_, err := member.kube.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case err == nil:
+			missing = append(missing, fmt.Sprintf("%s has a ServiceAccount %s in %s, and the host could act as that too; choose another name for --workloads-as", member.Name, name, metav1.NamespaceSystem))
+		case !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err): // rights that are lacking are told by themselves
+			return nil, member.explain("looking for ServiceAccounts in "+metav1.NamespaceSystem, err)
+		}
+	}
+	return missing, nil
 }

@@ -46,23 +46,41 @@ func TestWorkloadRules(t *testing.T) {
 			t.Errorf("namespaces may be more than created: %v", rule)
 		}
 	}
-	for _, rule := range workloadRules(DefaultWorkloads(), []string{"deployer"}) { // it sees, and acts for others
-		switch {
-		case slices.Equal(rule.Verbs, []string{"get", "list", "watch"}):
-		case slices.Equal(rule.Resources, []string{"namespaces"}) && slices.Equal(rule.Verbs, []string{"create"}):
-		case slices.Equal(rule.Resources, []string{"serviceaccounts"}) && slices.Equal(rule.Verbs, []string{"impersonate"}) && slices.Equal(rule.ResourceNames, []string{"deployer"}):
-		default:
-			t.Errorf("with accounts workloads give %v", rule)
-		}
-	}
-	for text, want := range map[string]string{"b,a,a": "a b", "a,*": "*", "": "", "shop:a": "error"} {
-		got, err := ParseAccounts(strings.FieldsFunc(text, func(r rune) bool { return r == ',' }))
-		if said := strings.Join(got, " "); err == nil && said != want || err != nil && want != "error" {
-			t.Errorf("%q is read as %q, %v", text, said, err)
-		}
-	}
 	j := Joining{Namespace: Namespace}
 	if n := len(j.inMember()); n != len(memberObjects(Namespace)) {
 		t.Errorf("without workloads a member holds %d objects", n)
+	}
+}
+
+// A host that acts as accounts writes nothing by itself, and acts as nobody else.
+func TestWorkloadsAs(t *testing.T) {
+	accounts, err := ParseAccounts([]string{"web.deployer", "deployer", "deployer"})
+	if err != nil || !slices.Equal(accounts, []string{"deployer", "web.deployer"}) {
+		t.Fatalf("%v, %v", accounts, err)
+	}
+	acts := 0
+	for _, rule := range workloadRules(DefaultWorkloads(), accounts) {
+		switch {
+		case slices.Equal(rule.Verbs, []string{"get", "list", "watch"}):
+		case slices.Equal(rule.Verbs, []string{"impersonate"}) && slices.Equal(rule.Resources, []string{"serviceaccounts"}) && slices.Equal(rule.ResourceNames, accounts):
+			acts++
+		default:
+			t.Errorf("it gives %v", rule)
+		}
+	}
+	if acts != 1 {
+		t.Errorf("%d rules to act as somebody", acts)
+	}
+	for name, says := range map[string]string{
+		"*": "is no name of a ServiceAccount", "kube-system:x": "is no name", "": "is no name", "default": "for other things", "meridian": "for other things",
+		"clusterrole-aggregation-controller": "also in kube-system",
+	} {
+		if _, err := ParseAccounts([]string{name}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", name, err, says)
+		}
+	}
+	j := Joining{Membership: Membership{Name: "us-1"}, TokenLifetime: DefaultTokenLifetime, WorkloadsAs: accounts}
+	if err := j.check(); err == nil || !strings.Contains(err.Error(), "say with --workloads which") {
+		t.Errorf("in whose name, and not what: %v", err)
 	}
 }

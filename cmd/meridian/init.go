@@ -11,6 +11,7 @@ import (
 	"helm.sh/helm/v4/pkg/strvals"
 	"sigs.k8s.io/yaml"
 
+	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/install"
 	"github.com/meridian-lb/meridian/trust"
 )
@@ -27,6 +28,7 @@ type installing struct {
 	nameservers []string
 	shareWith   string
 	peers       []string
+	workloadsAs string
 	files, sets []string
 	offline     bool
 	api         dedicatedAPI
@@ -57,6 +59,7 @@ authority of the installation that the named context leads to; --peer says where
   meridian init --context eu --domain shop.example.com --nameserver ns1.shop.example.com=192.0.2.53
   meridian init --context asia --region asia-east1 --network asia-1 --share-with eu --peer 192.0.2.60:17443
   meridian init --context eu --region europe-west1 --dedicated-api
+  meridian init --context eu --workloads-as deployer
   meridian init --context eu --set gateway.autoscaling.maxReplicas=20   # again; the rest stays
   meridian init --region europe-west1 --dry-run --offline > meridian.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error { return i.run(c, o) },
@@ -74,6 +77,7 @@ authority of the installation that the named context leads to; --peer says where
 	f.DurationVar(&i.settings.CertificateLifetime, "certificate-lifetime", 0, "of new certificates; default 90 days")
 	i.contextFlag(cmd, &i.shareWith, "share-with", "context of an installation whose authority to use")
 	f.StringArrayVar(&i.peers, "peer", nil, "daemon of another region to follow, host:port; may be repeated; \"\": none any more")
+	f.StringVar(&i.workloadsAs, "workloads-as", "", "ServiceAccount of its namespace on behalf of which a workload is carried out that names none; \"\": none any more, so that it is by the rights that members gave")
 	f.StringArrayVarP(&i.files, "values", "f", nil, "YAML file with values of the chart, - for standard input; may be repeated")
 	f.StringArrayVar(&i.sets, "set", nil, "value of the chart, as helm writes it: gateway.autoscaling.maxReplicas=20")
 	f.BoolVar(&i.settings.ResetValues, "reset-values", false, "forget what --set and --values have said before")
@@ -174,6 +178,14 @@ func (i *installing) read(c *cobra.Command) error {
 		daemon["peers"] = list
 	}
 	install.Merge(values, map[string]any{"meridiand": daemon})
+	if given("workloads-as") {
+		if i.workloadsAs != "" {
+			if err := v1alpha1.AccountName(i.workloadsAs); err != nil {
+				return fmt.Errorf("--workloads-as: %w", err)
+			}
+		}
+		install.Merge(values, map[string]any{"workloads": map[string]any{"serviceAccount": i.workloadsAs}})
+	}
 	if given("dedicated-api") {
 		install.Merge(values, map[string]any{"api": map[string]any{"enabled": i.api.wanted}})
 	}

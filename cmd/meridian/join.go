@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -21,7 +20,7 @@ type joining struct {
 	networks     []string
 	order        install.Joining
 	workloads    []string
-	accounts     []string
+	workloadsAs  []string
 }
 
 func newJoin(o *options) *cobra.Command {
@@ -32,12 +31,14 @@ func newJoin(o *options) *cobra.Command {
 and nothing else, gives the host a token of it that ends by itself and is renewed in time, and
 describes the member to the host as object Cluster. Before anything is written, everything that is
 missing is said at once. With --workloads the host may write objects of the named kinds too, so that
-FederatedObjects are carried out there. Joining again changes what is said anew, keeps the rest, and renews the token if need be.
+FederatedObjects are carried out there; with --workloads-as it writes none by rights of its own, and
+acts as the named ServiceAccounts of the objects' namespaces, which may do what the member lets them. Joining again changes what is said anew, keeps the rest, and renews the token if need be.
 
 Region, zone and place come from the nodes' topology labels and a table of the regions of AWS,
 Azure and Google Cloud; elsewhere say them with --region and --place.`,
 		Example: `  meridian join us-1 --context gke_us --host-context gke_eu --gateway 192.0.2.20
   meridian join lab --context kind-lab --region lab --place 52.5,13.4 --endpoint-network 10.244.0.0/16
+  meridian join us-1 --context gke_us --workloads=deployments.apps,configmaps --workloads-as=deployer
   meridian join us-1 --context gke_us --dry-run`,
 		ValidArgsFunction: j.members(&j.host),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -60,7 +61,7 @@ Azure and Google Cloud; elsewhere say them with --region and --place.`,
 	f.StringVar(&j.order.Server, "api-server", "", "https URL by which the host reaches its API server; default: that of its context")
 	f.StringSliceVar(&j.workloads, "workloads", nil, "let the host place workloads there: resources that it may write (\"deployments.apps,configmaps\"), or without a value "+strings.Join(install.DefaultWorkloads(), ", ")+"; default: as it was, and none at first")
 	f.Lookup("workloads").NoOptDefVal = strings.Join(install.DefaultWorkloads(), ",")
-	f.StringSliceVar(&j.accounts, "workloads-as", nil, "with --workloads: let the host only see these, and write them in the name of ServiceAccounts of that name, by the rights that the cluster gives them (\"deployer\"), or of any (\"*\"); default: by rights of its own")
+	f.StringSliceVar(&j.workloadsAs, "workloads-as", nil, "with --workloads: the host only looks at these resources, and writes them in the name of ServiceAccounts that are called so, in their namespaces, by the rights that these have")
 	f.DurationVar(&j.order.TokenLifetime, "token-lifetime", install.DefaultTokenLifetime, "life of the host's token, which is renewed in time")
 	return cmd
 }
@@ -98,11 +99,8 @@ func (j *joining) read() (err error) {
 	if j.order.Workloads, err = install.ParseWorkloads(j.workloads); err != nil {
 		return err
 	}
-	if j.order.WorkloadsAs, err = install.ParseAccounts(j.accounts); err != nil {
+	if j.order.WorkloadsAs, err = install.ParseAccounts(j.workloadsAs); err != nil {
 		return err
-	}
-	if len(j.accounts) > 0 && len(j.workloads) == 0 {
-		return errors.New("--workloads-as says in whose name workloads are written, and none are placed there; add --workloads")
 	}
 	j.order.Region = fleet.Region(j.region)
 	if j.place != "" {

@@ -38,7 +38,7 @@ type config struct {
 	plainObjects bool
 
 	workloadsAs       string
-	workloadResources map[string]string
+	workloadResources []string
 
 	tokenAudiences []string
 
@@ -88,8 +88,8 @@ objects (Cluster, TrafficPolicy, Zone, Ingress), which take effect when they cha
 	f.StringVar(&c.namespace, "namespace", v1alpha1.HostNamespace, "namespace of the installation in that cluster, where credentials of members lie")
 	f.StringVar(&c.member, "member", "", "name of the Cluster object that is that very cluster, which is then watched with the same credentials; empty: it is no member")
 	f.BoolVar(&c.plainObjects, "plain-objects", false, "federate the plain Deployments, Services and so on of that cluster, which is an API server of its own without controllers")
-	f.StringVar(&c.workloadsAs, "workloads-as", "", "ServiceAccount of its namespace on behalf of which a FederatedObject is carried out that names none; empty: by the rights that members gave")
-	f.StringToStringVar(&c.workloadResources, "workload-resource", nil, "what RBAC calls a custom kind that the host cluster does not serve: Widget.example.com=widgets; may be repeated")
+	f.StringVar(&c.workloadsAs, "workloads-as", "", "ServiceAccount of its namespace on behalf of which a workload is carried out that names none; empty: by the rights that members gave")
+	f.StringArrayVar(&c.workloadResources, "workload-resource", nil, "resource of a kind that is not Kubernetes' own, as RBAC names it, Widget.example.com=widgets; may be repeated")
 	f.StringArrayVar(&c.tokenAudiences, "token-audience", nil, "whom bearer tokens for the admin API must be meant for, with --kube or --kubeconfig and --identity; may be repeated; default: the cluster's API server")
 	f.BoolVar(&c.kubeLoopback, "kube-loopback", false, "allow members' API servers on loopback addresses (demos, tests)")
 	f.StringVar(&c.state, "state", "", "directory for the last known good facts; empty: a restart begins with nothing")
@@ -119,6 +119,14 @@ func (c config) check() error {
 	}
 	if err := c.checkKube(); err != nil {
 		return err
+	}
+	if _, err := c.resources(); err != nil {
+		return err
+	}
+	if c.workloadsAs != "" {
+		if err := v1alpha1.AccountName(c.workloadsAs); err != nil {
+			return fmt.Errorf("--workloads-as: %w", err)
+		}
 	}
 	for _, p := range c.peers {
 		host, port, err := net.SplitHostPort(p)

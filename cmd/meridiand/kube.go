@@ -10,7 +10,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/meridian-lb/meridian/api/field"
-	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/discovery/kube"
 	"github.com/meridian-lb/meridian/discovery/kube/credentials"
 	"github.com/meridian-lb/meridian/discovery/kube/renew"
@@ -32,11 +31,6 @@ func (c config) checkKube() error {
 	}
 	if err := field.Label(c.namespace); err != nil && c.namespace != "" {
 		return fmt.Errorf("--namespace: %w", err)
-	}
-	if c.workloadsAs != "" {
-		if err := v1alpha1.AccountName(c.workloadsAs); err != nil {
-			return fmt.Errorf("--workloads-as: %w", err)
-		}
 	}
 	if c.member != "" {
 		if err := field.Label(c.member); err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -35,6 +36,7 @@ func TestWorkloadsReachAMember(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var as []string
 	join := func(workloads ...string) {
 		t.Helper()
 		at, err := install.NewReach("eu-1", far.REST())
@@ -48,7 +50,7 @@ func TestWorkloadsReachAMember(t *testing.T) {
 		var said bytes.Buffer
 		if _, err := install.Join(t.Context(), at, home, install.Joining{
 			Membership: install.Membership{Name: "eu-1", Region: "europe-west1", Place: fleet.Place{Lat: 50, Lon: 4}},
-			Workloads:  workloads, AnyEndpoint: true, Server: far.REST().Host,
+			Workloads:  workloads, WorkloadsAs: as, AnyEndpoint: true, Server: far.REST().Host,
 		}, false, install.Progress{W: &said}); err != nil {
 			t.Fatalf("%v\n%s", err, &said)
 		}
@@ -117,5 +119,34 @@ func TestWorkloadsReachAMember(t *testing.T) {
 			}
 			return err
 		})
+
+		// The member takes back what it gave, but for accounts that it can give to itself.
+		as = []string{"deployer"}
+		join(install.DefaultWorkloads()...)
+		grantWorkloads(t, kube)
+		federate("plain", "{apiVersion: v1, kind: ConfigMap, metadata: {name: plain}}")
+		want("plain", v1alpha1.ConditionPlaced, metav1.ConditionFalse, "the cluster does not let us apply it")
+		federate("behalf", "{apiVersion: v1, kind: ConfigMap, metadata: {name: behalf}}, serviceAccountName: deployer")
+		want("behalf", v1alpha1.ConditionPlaced, metav1.ConditionFalse, `eu-1: User "system:serviceaccount:default:deployer" cannot patch resource "configmaps"`)
+		grantWorkloads(t, member)
+		want("behalf", v1alpha1.ConditionPlaced, metav1.ConditionTrue, "1 clusters have it")
 	})
+}
+
+// grantWorkloads lets the ServiceAccount deployer of the namespace default write
+// ConfigMaps there.
+func grantWorkloads(t *testing.T, kube kubernetes.Interface) {
+	t.Helper()
+	meta := metav1.ObjectMeta{Name: "deployer", Namespace: "default"}
+	if _, err := kube.RbacV1().Roles("default").Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"create", "patch", "delete"}},
+	}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kube.RbacV1().RoleBindings("default").Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "deployer"},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "deployer", Namespace: "default"}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -4,65 +4,71 @@ package workloads
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
 
-// acted is a workload that is carried out on behalf of a ServiceAccount.
-var acted = wrapped("default", "configmap-acted", "{apiVersion: v1, kind: ConfigMap, metadata: {name: acted}, data: {a: b}}",
-	"  serviceAccountName: deployer\n  where: {clusters: [africa, asia]}\n")
-
-// climb has somebody try to get by federating what he may not have otherwise, and a
-// ServiceAccount write where it may.
-func (w *world) climb() {
-	host, africa := w.site(hostCluster), w.site("africa")
-	const alice, deployer = "--user=alice", "--serviceaccount=default:deployer"
-	may := func(s *site, role, whom, resource string) {
-		s.kubectl("", "create", "role", role, "--verb=get,create,patch,update,delete", "--resource="+resource)
-		s.kubectl("", "create", "rolebinding", role, "--role="+role, whom)
+// climbs has somebody try to write by a FederatedObject what he may not write himself,
+// and a ServiceAccount in whose name it is done lose its rights one by one.
+func (w *world) climbs() {
+	host, eu, asia := w.site(hostCluster), w.site("eu"), w.site("asia")
+	kubectl := func(s *site, args ...string) { w.t.Helper(); s.kubectl("", args...) }
+	may := func(s *site, role, subject string, resource string, verbs ...string) {
+		w.t.Helper()
+		args := []string{"create", "role", role, "--resource=" + resource}
+		for _, v := range verbs {
+			args = append(args, "--verb="+v)
+		}
+		kubectl(s, args...)
+		kubectl(s, "create", "rolebinding", role, "--role="+role, subject)
 	}
-	forget := func(s *site, role string) {
-		s.kubectl("", "delete", "rolebinding,role", role)
+	const kim, deployer = "--user=kim", "--serviceaccount=default:deployer"
+	asKim := []string{"--context", hostCluster, "--as", "kim"}
+	guarded := w.meridian(waiters("guarded", wide), "federate", "-f", "-", "--replicas", "4", "--where", "clusters=eu,asia", "--service-account", "deployer")
+	for _, s := range []*site{eu, asia} { // as "join --workloads-as=deployer" gives it
+		kubectl(s, "create", "clusterrole", "act-as-deployer", "--verb=impersonate", "--resource=serviceaccounts", "--resource-name=deployer")
+		kubectl(s, "create", "clusterrolebinding", "act-as-deployer", "--clusterrole=act-as-deployer", "--serviceaccount="+ours+":meridian")
 	}
-	hers := wrapped("default", "configmap-hers", "{apiVersion: v1, kind: ConfigMap, metadata: {name: hers}, data: {a: b}}", "")
-	apply := []string{"--context", hostCluster, "--as", "alice", "apply", "-f", "-"}
+	may(host, "deployer", deployer, "replicasets.apps", "create", "patch", "delete")
+	may(eu, "deployer", deployer, "replicasets.apps", "create", "patch", "delete")
 
-	may(host, "federates", alice, "federatedobjects.meridian.dev")
-	w.says(hers, []string{"you may not create configmaps in the namespace default, so you may not do so in many clusters either", "bind it to alice"}, w.programs.Kubectl, apply...)
-	may(host, "writes", alice, "configmaps")
-	w.eventually("alice may", 10*time.Second, func(context.Context) error {
-		_, err := w.run(hers, w.programs.Kubectl, apply...)
-		return err
+	may(host, "federate", kim, "federatedobjects.meridian.dev", "get", "create", "update", "patch", "delete")
+	w.says(guarded, []string{"you may not create replicasets.apps in the namespace default", "bind it to kim"}, w.programs.Kubectl, append(asKim, "create", "-f", "-")...)
+	may(host, "replicasets", kim, "replicasets.apps", "create")
+	w.says(guarded, []string{"you may not act as the ServiceAccount deployer of the namespace default"}, w.programs.Kubectl, append(asKim, "create", "-f", "-")...)
+	kubectl(host, "create", "role", "acts", "--verb=impersonate", "--resource=serviceaccounts", "--resource-name=deployer")
+	kubectl(host, "create", "rolebinding", "acts", "--role=acts", kim)
+	if out, err := w.run(guarded, w.programs.Kubectl, append(asKim, "create", "-f", "-")...); err != nil {
+		w.t.Fatal(out, err)
+	}
+
+	w.told("replicaset-guarded", time.Minute, row("eu", v1alpha1.WorkloadApplied, ""),
+		row("asia", v1alpha1.WorkloadRefused, `User "system:serviceaccount:default:deployer" cannot patch resource "replicasets" in API group "apps"; let it there: kubectl`))
+	w.say("replicaset-guarded", "asia")
+	may(asia, "deployer", deployer, "replicasets.apps", "create", "patch", "delete")
+	w.told("replicaset-guarded", 90*time.Second, condition(v1alpha1.ConditionPlaced, "True", "2 clusters"), condition(v1alpha1.ConditionReady, "True", "4 of 4 are ready"))
+
+	kubectl(host, "delete", "rolebinding", "deployer")
+	began := time.Now()
+	w.told("replicaset-guarded", time.Minute, condition(v1alpha1.ConditionPlaced, "False", "Forbidden: system:serviceaccount:default:deployer may not create replicasets.apps in the namespace default of the host cluster"))
+	w.t.Logf("that the host withdrew a right was noticed after %.1f s", time.Since(began).Seconds())
+	for _, s := range []*site{eu, asia} {
+		r, err := s.replicaSet(w.ctx, "guarded")
+		if err != nil || r.Status.ReadyReplicas != 2 {
+			w.t.Errorf("what was placed in %s did not stay: %v, %v", s.continent.name, r, err)
+		}
+	}
+
+	w.says("", []string{"you may not delete replicasets.apps in the namespace default"}, w.programs.Kubectl, append(asKim, "delete", "federatedobject", "replicaset-guarded")...)
+	kubectl(host, "delete", "federatedobject", "replicaset-guarded", "--timeout=60s")
+	w.eventually("it is gone from both", 30*time.Second, func(ctx context.Context) error {
+		for _, s := range []*site{eu, asia} {
+			if r, err := s.replicaSet(ctx, "guarded"); err == nil {
+				return fmt.Errorf("%s has %s", s.continent.name, r.UID)
+			}
+		}
+		return nil
 	})
-	w.told("configmap-hers", 20*time.Second, condition(v1alpha1.ConditionPlaced, "True", ""))
-	w.says(acted, []string{"you may not act as the ServiceAccount deployer of the namespace default"}, w.programs.Kubectl, apply...)
-
-	// In Africa the host only looks, and writes in the name of others; Asia lets it act
-	// for nobody.
-	w.joinAs(africa, "deployer")
-	host.kubectl(acted, "apply", "-f", "-")
-	w.told("configmap-acted", 20*time.Second, condition(v1alpha1.ConditionPlaced, "False", "Forbidden: system:serviceaccount:default:deployer may not create configmaps in the namespace default of the host cluster"))
-	may(host, "deploys", deployer, "configmaps")
-	w.told("configmap-acted", time.Minute, row("africa", v1alpha1.WorkloadRefused, `User "system:serviceaccount:default:deployer" cannot`),
-		row("asia", v1alpha1.WorkloadRefused, "does not let us act as the ServiceAccount deployer"))
-	w.say("configmap-acted", "africa")
-	w.say("configmap-acted", "asia")
-	may(africa, "deploys", deployer, "configmaps")
-	w.told("configmap-acted", time.Minute, row("africa", v1alpha1.WorkloadApplied, ""))
-	if by := africa.kubectl("", "get", "configmap", "acted", "-o", "jsonpath={.data.a}"); by != "b" {
-		w.t.Errorf("Africa has %q", by)
-	}
-
-	forget(host, "deploys")
-	w.told("configmap-acted", 2*time.Minute, condition(v1alpha1.ConditionPlaced, "False", "Forbidden: system:serviceaccount:default:deployer may not"))
-	if by := africa.kubectl("", "get", "configmap", "acted", "-o", "jsonpath={.data.a}"); by != "b" {
-		w.t.Errorf("a right that was withdrawn in the host took away what Africa had: %q", by)
-	}
-	w.joinAs(africa, "") // what was placed by the host's own rights needs them to go
-	host.kubectl("", "delete", "federatedobject", "configmap-acted", "configmap-hers", "--timeout=60s")
-	for _, role := range []string{"federates", "writes"} {
-		forget(host, role)
-	}
-	forget(africa, "deploys")
 }

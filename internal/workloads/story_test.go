@@ -58,7 +58,7 @@ func TestWorkloads(t *testing.T) {
 	w.step("what somebody changes or deletes in a member is mended", w.meddled)
 	w.step("a cluster that refuses says why, and disturbs nobody", w.refused)
 	w.step("bad input is told in sentences", w.badInput)
-	w.step("nobody climbs", w.climb)
+	w.step("nobody climbs", w.climbs)
 	w.step("the daemon is killed in the middle of a roll-out", w.killed)
 	w.step("an API server is cut off in the middle of a roll-out", w.cutOff)
 	w.step("50 are where there is room for 50, the rest is elsewhere", func() {

@@ -222,20 +222,9 @@ func (s *site) kubectl(stdin string, args ...string) string {
 // join makes a cluster a member that takes workloads.
 func (w *world) join(s *site) {
 	w.t.Helper()
-	w.joinAs(s, "")
+	w.meridian("", "join", s.continent.name, "--context", s.continent.name, "--host-context", hostCluster, "--endpoint-network", "any",
+		"--workloads=configmaps,daemonsets.apps,deployments.apps,gizmos.example.com,replicasets.apps,widgets.example.com")
 	w.members = append(w.members, s)
-}
-
-// joinAs makes a cluster a member in which workloads are written in the name of
-// ServiceAccounts of this name; empty: by rights of the host's own.
-func (w *world) joinAs(s *site, account string) {
-	w.t.Helper()
-	args := []string{"join", s.continent.name, "--context", s.continent.name, "--host-context", hostCluster, "--endpoint-network", "any",
-		"--workloads=configmaps,daemonsets.apps,deployments.apps,gizmos.example.com,replicasets.apps,widgets.example.com"}
-	if account != "" {
-		args = append(args, "--workloads-as="+account)
-	}
-	w.meridian("", args...)
 }
 
 // startDaemon starts meridiand with the identity that init has made, or once more.

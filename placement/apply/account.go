@@ -3,8 +3,11 @@ package apply
 import (
 	"context"
 	"net/http"
+	"slices"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 )
 
@@ -78,4 +81,30 @@ func onBehalf(cfg *rest.Config, client *http.Client) (*http.Client, error) {
 	}
 	out.Transport = behalf{out.Transport}
 	return &out, nil
+}
+
+// allowed reports whether the host lets an account write what a workload is, and what
+// goes along. Until it is known to, members keep what they have, and write nothing.
+func (d *desk) allowed(w *workload, as account, along []*unstructured.Unstructured) bool {
+	if as.nobody() {
+		d.a.rights.forget(w.object.UID)
+		return true
+	}
+	claims := map[claim]string{}
+	for _, o := range append(slices.Clone(along), w.template.Object) {
+		gvk := o.GroupVersionKind()
+		claims[claim{as, gvk.GroupKind()}] = gvk.Version
+	}
+	v := d.a.rights.judge(w.object.UID, claims, time.Now())
+	switch {
+	case v.reason != "":
+		for _, m := range d.members {
+			m.hold(w.object.UID)
+		}
+		w.fault(d, v.reason, v.message)
+		return false
+	case v.pending:
+		return false // touched when it is known
+	}
+	return true
 }

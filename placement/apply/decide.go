@@ -431,29 +431,3 @@ func (d *desk) order(w *workload, views []view, o outlook) {
 		d.members[v.name].put(w.object.UID, p)
 	}
 }
-
-// allowed reports whether the host lets an account write what a workload is, and what
-// goes along. Until it is known to, members keep what they have, and write nothing.
-func (d *desk) allowed(w *workload, as account, along []*unstructured.Unstructured) bool {
-	if as.nobody() {
-		d.a.rights.forget(w.object.UID)
-		return true
-	}
-	claims := map[claim]string{}
-	for _, o := range append(slices.Clone(along), w.template.Object) {
-		gvk := o.GroupVersionKind()
-		claims[claim{as, gvk.GroupKind()}] = gvk.Version
-	}
-	v := d.a.rights.judge(w.object.UID, claims, time.Now())
-	switch {
-	case v.reason != "":
-		for _, m := range d.members {
-			m.hold(w.object.UID)
-		}
-		w.fault(d, v.reason, v.message)
-		return false
-	case v.pending:
-		return false // touched when it is known
-	}
-	return true
-}

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) { netns.Main(m, netip.MustParsePrefix("10.0.0.0/8"))
 
 // quick is a pace at which a test does not wait long.
 func quick() Pace {
-	return Pace{Pulse: 200 * time.Millisecond, Timeout: time.Second, Audit: time.Hour, Status: 50 * time.Millisecond, Survey: time.Second, Rights: 300 * time.Millisecond, Lease: 3 * time.Second}
+	return Pace{Pulse: 200 * time.Millisecond, Timeout: time.Second, Audit: time.Hour, Status: 50 * time.Millisecond, Survey: time.Second, Rights: 200 * time.Millisecond, Lease: 3 * time.Second}
 }
 
 // patience is how long anything real may take.

@@ -18,6 +18,7 @@ type metrics struct {
 	waiting   *prometheus.GaugeVec
 	oldest    *prometheus.GaugeVec
 	silent    *prometheus.GaugeVec
+	questions *prometheus.CounterVec
 	leads     prometheus.Gauge
 }
 
@@ -41,7 +42,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		waiting:   gauge("queue_length", "Objects that wait to be looked at.", "cluster"),
 		oldest:    gauge("queue_oldest_seconds", "For how long the first of them waits.", "cluster"),
 		silent:    gauge("silent", "1 while a cluster does not answer.", "cluster"),
+		questions: counter("questions_total", "Questions to the host whether an account may write, by outcome.", "outcome"),
 	}
+}
+
+// question counts a question whether an account may write.
+func (m *metrics) question(err error) {
+	if err != nil {
+		m.questions.WithLabelValues("failed").Inc()
+		return
+	}
+	m.questions.WithLabelValues("answered").Inc()
 }
 
 func (m *metrics) write(cluster, verb string, err error) {

@@ -73,7 +73,7 @@ func failed(r ref, verb string, as account, err error) outcome {
 	case apierrors.HasStatusCause(err, "NamespaceTerminating"):
 		return waiting(reasonTerminating, "the namespace %s is being deleted in the cluster", r.Namespace)
 	case apierrors.IsForbidden(err) && !as.nobody():
-		return denied(r, as, text)
+		return lacking(r, as, text)
 	case apierrors.IsForbidden(err):
 		return refused(reasonForbidden, "the cluster does not let us %s it; name its kind in \"meridian join --workloads\": %s", verb, text)
 	case errors.As(err, &status) && status.Status().Code >= 400 && status.Status().Code < 500 && status.Status().Code != 429:
@@ -85,9 +85,9 @@ func failed(r ref, verb string, as account, err error) outcome {
 // forbids finds what is refused in the words of an API server that asked for rights.
 var forbids = regexp.MustCompile(`User "[^"]*" cannot ([a-z:-]+) resource "[^"]*" in API group "[^"]*"`)
 
-// denied says what an account may not do in a member, and how it may. It is short, so
+// lacking says what an account may not do in a member, and how it may. It is short, so
 // that it is shown whole.
-func denied(r ref, as account, text string) outcome {
+func lacking(r ref, as account, text string) outcome {
 	found := forbids.FindStringSubmatch(text)
 	switch {
 	case found == nil: // by admission, which has words of its own

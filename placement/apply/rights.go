@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/meridian-lb/meridian/placement"
@@ -57,13 +56,14 @@ type answer struct {
 // and asks again, so that a right that is withdrawn is noticed. An answer that cannot be
 // had is no permission, and nothing is ever taken away for it.
 type rights struct {
-	reviews   kubernetes.Interface
-	discovery discovery.DiscoveryInterface
+	review    func(context.Context, *authorizationv1.SubjectAccessReview) (*authorizationv1.SubjectAccessReview, error)
+	served    func(groupVersion string) (*metav1.APIResourceList, error)
 	resources map[schema.GroupKind]string
 	every     time.Duration
 	timeout   time.Duration
 	touch     func(workload types.UID) // hears that an answer became another one; must not block
-	term      func() context.Context
+	term      func() context.Context   // of our writing; nil while another replica writes
+	meter     *metrics
 
 	mu    sync.Mutex
 	known map[claim]*answer
@@ -73,8 +73,11 @@ type rights struct {
 
 func newRights(a *Applier, client kubernetes.Interface) *rights {
 	return &rights{
-		reviews: client, discovery: a.conn.discovery, resources: a.cfg.Resources, every: a.cfg.Pace.Rights, timeout: a.cfg.Pace.Timeout,
-		touch: a.desk.touch, term: a.term.writing,
+		review: func(ctx context.Context, r *authorizationv1.SubjectAccessReview) (*authorizationv1.SubjectAccessReview, error) {
+			return client.AuthorizationV1().SubjectAccessReviews().Create(ctx, r, metav1.CreateOptions{})
+		},
+		served: a.conn.discovery.ServerResourcesForGroupVersion, resources: a.cfg.Resources, every: a.cfg.Pace.Rights, timeout: a.cfg.Pace.Timeout,
+		touch: a.desk.touch, term: a.term.writing, meter: a.meter,
 		known: map[claim]*answer{}, of: map[types.UID][]claim{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -187,11 +190,12 @@ func (r *rights) due(now time.Time) (first claim, version string, wait time.Dura
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	wait = r.every
+	round := r.round()
 	var oldest time.Time
 	for c, a := range r.known {
-		pause := r.round()
+		pause := round
 		if a.fault != "" {
-			pause = min(pause, r.timeout)
+			pause = min(round, r.timeout)
 		}
 		left := max(0, a.tried.Add(pause).Sub(now))
 		if left == 0 && (wait > 0 || a.tried.Before(oldest)) || left < wait {
@@ -240,12 +244,11 @@ func (r *rights) answer(ctx context.Context, c claim, version string) (why strin
 		return "", err
 	}
 	for _, verb := range writing {
-		review, err := r.reviews.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
-			Spec: authorizationv1.SubjectAccessReviewSpec{
-				User: c.user(), Groups: c.groups(),
-				ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: c.namespace, Verb: verb, Group: c.Group, Version: version, Resource: resource},
-			},
-		}, metav1.CreateOptions{})
+		review, err := r.review(ctx, &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: c.user(), Groups: c.groups(),
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: c.namespace, Verb: verb, Group: c.Group, Version: version, Resource: resource},
+		}})
+		r.meter.question(err)
 		if err != nil {
 			return "", err
 		}
@@ -276,7 +279,7 @@ func (r *rights) resource(kind schema.GroupKind, version string) (string, error)
 	if resource := r.resources[kind]; resource != "" {
 		return resource, nil
 	}
-	list, err := r.discovery.ServerResourcesForGroupVersion(schema.GroupVersion{Group: kind.Group, Version: version}.String())
+	list, err := r.served(schema.GroupVersion{Group: kind.Group, Version: version}.String())
 	switch {
 	case apierrors.IsNotFound(err):
 		return anyResource, nil

@@ -1,176 +1,259 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
+	"github.com/prometheus/client_golang/prometheus"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-
-	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// grant binds a user to rules in all namespaces, or in one.
-func (s *site) grant(t *testing.T, user, namespace string, rules ...rbacv1.PolicyRule) {
-	t.Helper()
-	about := metav1.ObjectMeta{Name: strings.ReplaceAll(user, ":", "-"), Namespace: namespace}
-	who := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}}
-	rbac := s.admin.RbacV1()
-	var role, binding error
-	if namespace == "" {
-		_, role = rbac.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: about, Rules: rules}, metav1.CreateOptions{})
-		_, binding = rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: about, Subjects: who,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: about.Name}}, metav1.CreateOptions{})
-	} else {
-		_, role = rbac.Roles(namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: about, Rules: rules}, metav1.CreateOptions{})
-		_, binding = rbac.RoleBindings(namespace).Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: about, Subjects: who,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: about.Name}}, metav1.CreateOptions{})
+// judge answers like an API server's authorizer.
+type judge struct {
+	mu      sync.Mutex
+	allowed map[string]bool // "create deployments.apps"
+	broken  bool
+	asked   []string
+	touched int
+}
+
+func (j *judge) review(_ context.Context, r *authorizationv1.SubjectAccessReview) (*authorizationv1.SubjectAccessReview, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	a := r.Spec.ResourceAttributes
+	what := a.Verb + " " + schema.GroupResource{Group: a.Group, Resource: a.Resource}.String()
+	j.asked = append(j.asked, r.Spec.User+" "+what+" in "+a.Namespace)
+	if j.broken {
+		return nil, errors.New("the webhook is away")
 	}
-	if err := errors.Join(role, binding); err != nil {
-		t.Fatal(err)
+	r.Status.Allowed = j.allowed[what]
+	return r, nil
+}
+
+func (j *judge) set(broken bool, allowed ...string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.broken, j.allowed = broken, map[string]bool{}
+	for _, a := range allowed {
+		j.allowed[a] = true
 	}
 }
 
-// revoke takes back what was granted in a namespace.
-func (s *site) revoke(t *testing.T, user, namespace string) {
+func (j *judge) questions() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.asked)
+}
+
+// underway are rights that are asked for of a judge, until the test ends.
+func underway(t *testing.T, j *judge) *rights {
 	t.Helper()
-	name := strings.ReplaceAll(user, ":", "-")
-	err := errors.Join(s.admin.RbacV1().RoleBindings(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}),
-		s.admin.RbacV1().Roles(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}))
-	if err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &rights{
+		review: j.review, every: 30 * time.Second, timeout: 3 * time.Second, resources: map[schema.GroupKind]string{{Group: "example.com", Kind: "Widget"}: "widgets"},
+		served: func(gv string) (*metav1.APIResourceList, error) {
+			if gv == "shop.example.com/v1" {
+				return &metav1.APIResourceList{APIResources: []metav1.APIResource{{Name: "carts/status", Kind: "Cart"}, {Name: "trolleys", Kind: "Cart"}}}, nil
+			}
+			return nil, apierrors.NewNotFound(schema.GroupResource{}, gv)
+		},
+		touch: func(types.UID) { j.mu.Lock(); defer j.mu.Unlock(); j.touched++ },
+		term:  func() context.Context { return ctx }, meter: newMetrics(prometheus.NewRegistry()),
+		known: map[claim]*answer{}, of: map[types.UID][]claim{}, wake: make(chan struct{}, 1),
 	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = r.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return r
 }
 
-func rule(group, resources string, verbs ...string) rbacv1.PolicyRule {
-	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: strings.Split(resources, ","), Verbs: verbs}
+var deployer = account{"shop", "deployer"}
+
+func of(kinds ...string) map[claim]string {
+	out := map[claim]string{}
+	for _, k := range kinds {
+		out[claim{deployer, schema.ParseGroupKind(k)}] = "v1"
+	}
+	return out
 }
 
-// acting reaches a member as a host that may look and act for accounts, and not more.
-func (h *house) acting(t *testing.T, s *site) {
-	t.Helper()
-	const user = "system:serviceaccount:meridian-system:meridian"
-	act := rule("", "serviceaccounts", "impersonate")
-	act.ResourceNames = []string{"deployer"}
-	s.grant(t, user, "", rule("", "namespaces,configmaps,pods,nodes", "get", "list", "watch"), rule("", "namespaces", "create"),
-		rule("apps", "replicasets", "get", "list", "watch"), rule("autoscaling", "horizontalpodautoscalers", "get", "list", "watch"), act)
-	cfg := rest.CopyConfig(s.REST())
-	count := h.requests[s.Name()]
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		count.next = inName{user, next}
-		return count
+const mayDeploy = "create deployments.apps, patch deployments.apps, delete deployments.apps"
+
+// The diary of one right: asked for, given, withdrawn, not to be had.
+func TestRights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &judge{}
+		j.set(false, strings.Split(mayDeploy, ", ")...)
+		r := underway(t, j)
+		look := func() verdict { synctest.Wait(); return r.judge("a", of("Deployment.apps"), time.Now()) }
+
+		if v := r.judge("a", of("Deployment.apps"), time.Now()); !v.pending || v.reason != "" {
+			t.Errorf("before anybody was asked: %+v", v)
+		}
+		if v := look(); v != (verdict{}) || j.touched != 1 {
+			t.Errorf("it may: %+v, touched %d times", v, j.touched)
+		}
+		want := []string{"create", "patch", "delete"}
+		for i, verb := range want {
+			if got := j.asked[i]; got != "system:serviceaccount:shop:deployer "+verb+" deployments.apps in shop" {
+				t.Errorf("asked %q", got)
+			}
+		}
+		time.Sleep(29 * time.Second)
+		if look(); j.questions() != 3 {
+			t.Errorf("asked again at once: %d", j.questions())
+		}
+
+		// Withdrawn: noticed within a round, and said with what helps.
+		j.set(false, "create deployments.apps", "patch deployments.apps")
+		time.Sleep(3 * time.Second)
+		v := look()
+		if v.reason != reasonForbidden || j.touched != 2 {
+			t.Errorf("withdrawn: %+v, touched %d times", v, j.touched)
+		}
+		for _, says := range []string{"system:serviceaccount:shop:deployer may not delete deployments.apps in the namespace shop of the host cluster", "what is placed stays",
+			"kubectl -n shop create role deployer-deployments --verb=create,patch,delete --resource=deployments.apps", "--serviceaccount=shop:deployer"} {
+			if !strings.Contains(v.message, says) {
+				t.Errorf("%q does not say %q", v.message, says)
+			}
+		}
+
+		// Nobody answers: what was said holds for a while, and then for nothing.
+		j.set(false, strings.Split(mayDeploy, ", ")...)
+		time.Sleep(31 * time.Second)
+		if v := look(); v != (verdict{}) {
+			t.Errorf("given again: %+v", v)
+		}
+		j.set(true)
+		time.Sleep(60 * time.Second)
+		if v := look(); v != (verdict{}) {
+			t.Errorf("an answer of a moment ago does not hold: %+v", v)
+		}
+		time.Sleep(90 * time.Second)
+		if v := look(); v.reason != reasonUnasked || !strings.Contains(v.message, "could not be asked whether system:serviceaccount:shop:deployer may write Deployment") || !strings.Contains(v.message, "the webhook is away") {
+			t.Errorf("nobody answers: %+v", v)
+		}
+		j.set(false, strings.Split(mayDeploy, ", ")...)
+		time.Sleep(4 * time.Second)
+		if v := look(); v != (verdict{}) {
+			t.Errorf("answered again: %+v", v)
+		}
+
+		// Nobody asks for what nobody wants to know.
+		r.forget("a")
+		n := j.questions()
+		time.Sleep(5 * time.Minute)
+		if synctest.Wait(); j.questions() != n || len(r.known) != 0 || len(r.of) != 0 {
+			t.Errorf("asked on: %d after %d", j.questions(), n)
+		}
 	})
-	client, err := rest.HTTPClientFor(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.access[s.Name()] = Member{Config: cfg, Client: client, Token: "2"}
-	h.Members(h.access)
 }
 
-// inName asks in the name of a user, unless a request names another one already: of
-// these the admin is asked whether he may, since who acts for somebody cannot say for
-// whom he does that himself.
-type inName struct {
-	user string
-	next http.RoundTripper
+// A kind is asked for by its resource; where nobody knows that, for all of its group.
+func TestRightsOfOtherKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &judge{}
+		r := underway(t, j)
+		for kind, says := range map[string]string{
+			"Widget.example.com":    "create widgets.example.com in",
+			"Cart.shop.example.com": "create trolleys.shop.example.com in",
+			"Tree.shop.example.com": "create *.shop.example.com in",
+			"Gizmo.example.com":     "nobody knows which resource Gizmo.example.com is: say it with meridian init --set workloads.resources",
+			"Secret":                "create secrets in the namespace shop",
+		} {
+			r.judge("a", of(kind), time.Now())
+			synctest.Wait()
+			if v := r.judge("a", of(kind), time.Now()); v.reason != reasonForbidden || !strings.Contains(v.message, says) {
+				t.Errorf("%s: %+v, want %q", kind, v, says)
+			}
+			if len(r.known) != 1 {
+				t.Errorf("%d answers are kept for one claim", len(r.known))
+			}
+		}
+	})
 }
 
-func (i inName) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Header.Get("Impersonate-User") == "" {
-		req = req.Clone(req.Context())
-		req.Header.Set("Impersonate-User", i.user)
-	}
-	return i.next.RoundTrip(req)
+// However many claims there are, so many answers are kept and no more, and each round of
+// questions takes its time.
+func TestRightsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &judge{}
+		j.set(false, strings.Split(mayDeploy, ", ")...)
+		r := underway(t, j)
+		uid := func(i int) types.UID { return types.UID(fmt.Sprint("w", i)) }
+		claims := func(i int) map[claim]string {
+			return map[claim]string{{account{fmt.Sprint("ns", i), "deployer"}, schema.GroupKind{Group: "apps", Kind: "Deployment"}}: "v1"}
+		}
+		for i := range maxClaims {
+			r.judge(uid(i), claims(i), time.Now())
+		}
+		if v := r.judge("more", claims(maxClaims), time.Now()); v.reason != reasonUnasked || !strings.Contains(v.message, "for fewer ServiceAccounts") {
+			t.Errorf("one more: %+v", v)
+		}
+		if v := r.judge("shares", claims(7), time.Now()); v.reason != "" {
+			t.Errorf("one that is known: %+v", v)
+		}
+		synctest.Wait()
+		if j.questions() != 3*maxClaims {
+			t.Errorf("%d questions", j.questions())
+		}
+		time.Sleep(maxClaims*perClaim - time.Second)
+		if synctest.Wait(); j.questions() != 3*maxClaims {
+			t.Errorf("%d questions before the round is over", j.questions())
+		}
+		r.forget(uid(0))
+		if v := r.judge("more", claims(maxClaims), time.Now()); !v.pending {
+			t.Errorf("there is room again: %+v", v)
+		}
+		if r.resign(); len(r.known)+len(r.of) != 0 {
+			t.Error("another replica asks, and this one too")
+		}
+	})
 }
 
-const (
-	deployer = "system:serviceaccount:default:deployer"
-	note     = "{apiVersion: v1, kind: ConfigMap, metadata: {name: NAME}, data: {a: b}}"
-)
-
-// A workload is carried out on behalf of an account of its namespace: if the host lets
-// it write such a thing, and where the members let it too.
+// Requests are made in the name that their contexts carry, over one connection, and the
+// request of somebody else is never changed.
 func TestOnBehalf(t *testing.T) {
-	all := sites(t, "host", "eu", "us")
-	host, eu, us := all["host"], all["eu"], all["us"]
-	host.install(t)
-	h := applier(t, "one", host, eu, us)
-	h.acting(t, eu)
-	h.acting(t, us)
-	h.run(t)
-	write := rule("", "configmaps", "create", "patch", "delete")
-	eu.grant(t, deployer, "default", write)
-
-	step(t, "not before the host lets it", func(t *testing.T) {
-		host.federate(t, "a", strings.Replace(note, "NAME", "a", 1), "serviceAccountName: deployer")
-		host.wantStatus(t, "a", condition(v1alpha1.ConditionPlaced, "False", "Forbidden: "+deployer+" may not create configmaps in the namespace default of the host cluster"))
-		host.wantStatus(t, "a", condition(v1alpha1.ConditionPlaced, "False", "kubectl -n default create role deployer-configmaps --verb=create,patch,delete --resource=configmaps"))
-		for name, r := range h.requests {
-			if w := writes(r.since(0)); len(w) > 0 {
-				t.Errorf("%s was written to: %q", name, w)
-			}
+	var got []string
+	next := roundTrip(func(r *http.Request) (*http.Response, error) {
+		got = append(got, fmt.Sprint(r.Header["Impersonate-User"], r.Header["Impersonate-Group"]))
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+	})
+	client, err := onBehalf(nil, &http.Client{Transport: next})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []account{{}, {"shop", "deployer"}, {}} {
+		req, err := http.NewRequestWithContext(a.in(t.Context()), http.MethodGet, "https://member.example", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	step(t, "where the members let it", func(t *testing.T) {
-		host.grant(t, deployer, "default", write)
-		eu.want(t, "map[a:b]", configMaps+"/a", "data")
-		host.wantStatus(t, "a", row("eu", v1alpha1.WorkloadApplied, ""))
-		host.wantStatus(t, "a", row("us", v1alpha1.WorkloadRefused, `Forbidden: User "`+deployer+`" cannot`))
-		host.wantStatus(t, "a", row("us", v1alpha1.WorkloadRefused, "let it there: kubectl -n default create rolebinding deployer --clusterrole=edit --serviceaccount=default:deployer"))
-		us.grant(t, deployer, "default", write)
-		us.want(t, "map[a:b]", configMaps+"/a", "data")
-		host.wantStatus(t, "a", condition(v1alpha1.ConditionPlaced, "True", ""))
-	})
-	step(t, "it writes in that name", func(t *testing.T) {
-		eu.revoke(t, deployer, "default")
-		host.patch(t, federated+"/a", `{"spec":{"template":{"data":{"a":"c"}}}}`)
-		us.want(t, "map[a:c]", configMaps+"/a", "data")
-		host.wantStatus(t, "a", row("eu", v1alpha1.WorkloadRefused, "cannot patch resource"))
-		eu.want(t, "map[a:b]", configMaps+"/a", "data")
-		eu.grant(t, deployer, "default", write)
-		eu.want(t, "map[a:c]", configMaps+"/a", "data")
-	})
-	step(t, "a right that is withdrawn takes nothing away", func(t *testing.T) {
-		host.revoke(t, deployer, "default")
-		host.wantStatus(t, "a", condition(v1alpha1.ConditionPlaced, "False", "Forbidden: "+deployer))
-		host.patch(t, federated+"/a", `{"spec":{"template":{"data":{"a":"d"}}}}`)
-		eu.patch(t, configMaps+"/a", `{"data":{"a":"mine"}}`)
-		before := h.quiet(t, 0)
-		host.wantStatus(t, "a", func(s v1alpha1.WorkloadStatus) error {
-			if s.ObservedGeneration < 3 {
-				return fmt.Errorf("generation %d is looked at", s.ObservedGeneration)
-			}
-			return condition(v1alpha1.ConditionPlaced, "False", "Forbidden")(s)
-		})
-		for name, r := range h.requests {
-			if w := writes(r.since(before[name])); len(w) > 0 {
-				t.Errorf("%s was written to: %q", name, w)
-			}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
 		}
-		host.grant(t, deployer, "default", write)
-		eu.want(t, "map[a:d]", configMaps+"/a", "data")
-		us.want(t, "map[a:d]", configMaps+"/a", "data")
-	})
-	step(t, "no other account, and not ourselves", func(t *testing.T) {
-		other := strings.Replace(deployer, "deployer", "other", 1)
-		host.grant(t, other, "default", write)
-		host.federate(t, "b", strings.Replace(note, "NAME", "b", 1), "serviceAccountName: other")
-		host.wantStatus(t, "b", row("eu", v1alpha1.WorkloadRefused, ""))
-		host.federate(t, "c", strings.Replace(note, "NAME", "c", 1), "")
-		host.wantStatus(t, "c", row("eu", v1alpha1.WorkloadRefused, "does not let us apply it"))
-	})
-	step(t, "a deletion ends", func(t *testing.T) {
-		us.revoke(t, deployer, "default")
-		host.delete(t, federated+"/a")
-		eu.wantNone(t, configMaps+"/a")
-		host.wantStatus(t, "a", condition(v1alpha1.ConditionPlaced, "False", "it is not let go in us: "))
-		us.grant(t, deployer, "default", write)
-		us.wantNone(t, configMaps+"/a")
-		host.wantNone(t, federated+"/a")
-	})
+		_ = resp.Body.Close()
+		if len(req.Header["Impersonate-User"]) > 0 {
+			t.Error("the request was changed")
+		}
+	}
+	if want := []string{"[] []", "[system:serviceaccount:shop:deployer] []", "[] []"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
 }
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
