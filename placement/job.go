@@ -48,18 +48,19 @@ type JobSight struct {
 	Broken      bool   // it has failed
 }
 
-// Stint is what is remembered of one cluster's part of a Job. Completions that were
+// Stint is what is remembered of one cluster's part of a Job, in few letters, since it is
+// remembered of every cluster. Completions that were
 // seen to be done stay counted when the Job that did them is gone.
 type Stint struct {
-	UID    string    `json:"uid,omitempty"`    // of the Job that was seen there; empty: it is still to be made, or it is gone
-	Given  int64     `json:"given,omitempty"`  // completions of that Job, 1 for a queue; 0: there is none, and none is to be made
-	Done   int64     `json:"done,omitempty"`   // pods of it that were seen to have succeeded
-	Past   int64     `json:"past,omitempty"`   // those of earlier Jobs there, which are gone
-	Pods   int64     `json:"pods,omitempty"`   // that it was told to run at one time
-	Over   bool      `json:"over,omitempty"`   // its last Job has ended
-	Broken bool      `json:"broken,omitempty"` // by failing
-	Void   bool      `json:"void,omitempty"`   // what was left of it has been given to others
-	Silent time.Time `json:"silent,omitzero"`  // since when the cluster does not answer
+	UID    string    `json:"u,omitempty"` // of the Job that was seen there; empty: it is still to be made, or it is gone
+	Given  int64     `json:"g,omitempty"` // completions of that Job, 1 for a queue; 0: there is none, and none is to be made
+	Done   int64     `json:"d,omitempty"` // pods of it that were seen to have succeeded
+	Past   int64     `json:"b,omitempty"` // those of earlier Jobs there, which are gone
+	Pods   int64     `json:"p,omitempty"` // that it was told to run at one time
+	Over   bool      `json:"o,omitempty"` // its last Job has ended
+	Broken bool      `json:"f,omitempty"` // by failing
+	Void   bool      `json:"v,omitempty"` // what was left of it has been given to others
+	Silent time.Time `json:"s,omitzero"`  // since when the cluster does not answer
 }
 
 // claim are the completions that nobody else is to be given.

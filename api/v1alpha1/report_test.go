@@ -24,7 +24,7 @@ func placedWeb(t *testing.T) *FederatedObject {
 			{Cluster: "eu-1", Desired: 400, State: WorkloadRefused, Reason: "Forbidden", Message: "the cluster does not let us apply it; and why"},
 			{Cluster: "ap-1", State: WorkloadLeaving},
 		},
-		Memory: &Opaque{Raw: []byte(`{"replicas":1000,"clusters":{"us-1":{"ordered":600}},"ordinals":{"us-1":1000},"job":{"eu-1":{"given":7}}}`)},
+		Memory: &Opaque{Raw: []byte(`{"replicas":1000,"clusters":{"us-1":{"ordered":600}},"ordinals":{"us-1":1000},"job":{"eu-1":{"g":7}}}`)},
 	}
 	return o
 }

@@ -110,7 +110,7 @@ const (
 // together stay below what an API server stores.
 const (
 	MaxWorkloadMessage = 256      // characters of ClusterWorkload.Message
-	MaxMemory          = 64 << 10 // bytes of WorkloadStatus.Memory
+	MaxMemory          = 96 << 10 // bytes of WorkloadStatus.Memory
 )
 
 // Remember keeps what a planner learned. What is too large is not kept.

@@ -62,7 +62,9 @@ func (v view) jobSight() placement.JobSight {
 	}
 	if live := v.report.live; live != nil {
 		j := placement.JobOf(live)
-		s.UID, s.Parallelism, s.Completions = string(live.GetUID()), j.Parallelism, j.Completions
+		s.UID = string(live.GetUID()) // cut, since it is remembered of every cluster
+		s.UID = s.UID[:min(len(s.UID), 8)]
+		s.Parallelism, s.Completions = j.Parallelism, j.Completions
 		s.Succeeded, s.Over, s.Broken = v.count.Succeeded, v.count.Over, v.count.Broken
 	}
 	return s
