@@ -88,7 +88,7 @@ func (d *door) streams(ctx context.Context, l net.Listener) {
 
 // stream carries one connection. A Service without pods refuses, as the kernel of a node does.
 func (d *door) stream(ctx context.Context, client *net.TCPConn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }() // twice, as it may be
 	pod, ok := d.next()
 	if !ok {
 		_ = client.SetLinger(0) // felt as a reset
@@ -102,7 +102,7 @@ func (d *door) stream(ctx context.Context, client *net.TCPConn) {
 		return
 	}
 	server := conn.(*net.TCPConn)
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })()
 	var both sync.WaitGroup
 	for _, way := range [][2]*net.TCPConn{{client, server}, {server, client}} {

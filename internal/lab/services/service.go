@@ -233,10 +233,7 @@ func (s *Services) tell(ctx context.Context, svc *corev1.Service, public netip.A
 		return err
 	}
 	_, err = s.client.CoreV1().Services(svc.Namespace).Patch(ctx, svc.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil {
-		return nil // there will be news
-	}
-	if err != nil {
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
 		s.log.Warn("telling a Service its address; it is told with the next news", "service", svc.Name, "error", err)
 	}
 	return nil

@@ -191,7 +191,7 @@ func TestServices(t *testing.T) {
 	own := "http://" + inside.Spec.ClusterIP
 	w.eventually("a Service without pods refuses", func(ctx context.Context) error {
 		if out, err := get(ctx, own); err == nil || !strings.Contains(err.Error(), "reset") {
-			return fmt.Errorf("it says %q (%v)", out, err)
+			return fmt.Errorf("it says %q, and not that it was reset: %w", out, err)
 		}
 		return nil
 	})
@@ -246,7 +246,7 @@ spec:
 		_ = rw.WriteMsg(m)
 	})}
 	go func() { _ = server.ActivateAndServe() }()
-	defer server.Shutdown() //nolint:errcheck // the test is over
+	defer func() { _ = server.Shutdown() }() // the test is over
 	w.eventually("a Service carries datagrams", func(ctx context.Context) error {
 		svc, err := w.client.CoreV1().Services("default").Get(ctx, "names", metav1.GetOptions{})
 		if err != nil {
