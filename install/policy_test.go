@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -307,5 +308,17 @@ func TestNobodyClimbs(t *testing.T) {
 		if found := worst(); len(found) > 0 {
 			t.Errorf("%v", found)
 		}
+	})
+
+	t.Run("a host acts as nobody of kube-system", func(t *testing.T) {
+		joining := Joining{Membership: Membership{Name: "eu-1", Region: "europe-west1"}, Workloads: DefaultWorkloads(), WorkloadsAs: []string{"deployer"}, AnyEndpoint: true}
+		if _, err := Join(ctx, host, host, joining, true, Progress{}); err != nil {
+			t.Error(err)
+		}
+		if _, err := host.kube.CoreV1().ServiceAccounts("kube-system").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "deployer"}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Join(ctx, host, host, joining, true, Progress{})
+		says(t, "joining", err, "host has a ServiceAccount deployer in kube-system, and the host could act as that too; choose another name for --workloads-as")
 	})
 }
