@@ -33,7 +33,7 @@ func everything() map[string]any {
 		"dns":           map[string]any{"service": map[string]any{"split": true, "loadBalancerIP": "192.0.2.53"}},
 		"renew":         map[string]any{"priorityClassName": "system-cluster-critical", "nodeSelector": map[string]any{"pool": "edge"}, "podAnnotations": map[string]any{"a": "b"}},
 		"tlsNamespaces": []any{"shop", "*"},
-		"workloads":     map[string]any{"serviceAccount": "deployer", "resources": map[string]any{"Widget.example.com": "widgets"}},
+		"workloads":     map[string]any{"serviceAccount": "deployer", "resources": map[string]any{"Widget.example.com": "widgets"}, "follow": []any{"shop", "bank"}},
 		"ingressClass":  map[string]any{"default": true},
 		"networkPolicy": map[string]any{"peersFrom": []any{map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.0/24"}}}},
 	}
@@ -145,6 +145,7 @@ func TestHelmAgrees(t *testing.T) {
 		"additional properties 'x' not":       {"--set", "region=a,gateway.x=1"},
 		"at '/meridiand/replicas': minimum:":  {"--set", "region=a,meridiand.replicas=0"},
 		"the authority lies in default":       {"--set", "region=a,tlsNamespaces={default}"},
+		"workloads.follow: the authority":     {"--set", "region=a,workloads.follow={default}"},
 		"at '/meridiand/credentialSecrets/0'": {"--set", "region=a,meridiand.credentialSecrets={meridian-ca}"},
 		"the dedicated API runs nothing":      {"--set", "region=a,api.enabled=true,meridiand.member=eu"},
 		"only the host of an installation":    {"--set", "region=a,api.enabled=true,meridiand.kube=false"},

@@ -46,6 +46,12 @@ func TestWorkloadRules(t *testing.T) {
 			t.Errorf("namespaces may be more than created: %v", rule)
 		}
 	}
+	defined := slices.DeleteFunc(workloadRules([]string{"deployments.apps", "widgets.example.com"}), func(r rbacv1.PolicyRule) bool {
+		return !slices.Contains(r.Resources, "customresourcedefinitions")
+	})
+	if len(defined) != 1 || !slices.Equal(defined[0].ResourceNames, []string{"widgets.example.com"}) || !slices.Equal(defined[0].Verbs, []string{"get"}) {
+		t.Errorf("of definitions, %v", defined)
+	}
 	j := Joining{Namespace: Namespace}
 	if n := len(j.inMember()); n != len(memberObjects(Namespace)) {
 		t.Errorf("without workloads a member holds %d objects", n)

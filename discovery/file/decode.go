@@ -219,6 +219,9 @@ func (d *decoder) unsupported(doc document) string {
 	if doc.apiVersion == "" || doc.kind == "" {
 		return "apiVersion or kind is missing; write both, one of " + strings.Join(names, ", ")
 	}
+	if group, _, _ := strings.Cut(doc.apiVersion, "/"); group == v1alpha1.Group && (doc.kind == v1alpha1.KindFederatedObject || doc.kind == v1alpha1.KindPlacement) {
+		return fmt.Sprintf("a %s is carried out by daemons that watch a host cluster, which keeps what became of it; send it there with kubectl apply, or set one up with \"meridian init\"", doc.kind)
+	}
 	return fmt.Sprintf("%s is not read from files; the kinds are %s", field.Quote(doc.apiVersion+"/"+doc.kind), strings.Join(names, ", "))
 }
 

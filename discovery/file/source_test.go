@@ -126,6 +126,7 @@ func TestBrokenFileKeepsWhatItSaid(t *testing.T) {
 	for name, c := range map[string]struct{ text, problem string }{
 		"no YAML":        {"apiVersion: v1\nkind: [Service\n", "InvalidYAML"},
 		"unknown field":  {strings.Replace(shop, "port: 80}", "prot: 80}", 1), "eu-1/shop.yaml:4"},
+		"a workload":     {strings.Replace(shop, "apiVersion: v1\nkind: Service\n", "apiVersion: meridian.dev/v1alpha1\nkind: FederatedObject\n", 1), "a FederatedObject is carried out by daemons that watch a host cluster"},
 		"unknown kind":   {strings.Replace(shop, "kind: Service\n", "kind: Servise\n", 1), "UnsupportedKind"},
 		"truncated":      {"", "EmptyFile"},
 		"twice the same": {shop + "---\n" + shop, "DuplicateName"},

@@ -72,6 +72,7 @@ func TestWorkloads(t *testing.T) {
 		w.told("replicaset-shop", 20*time.Second, condition(v1alpha1.ConditionReady, "True", "1000 of 1000 are ready"))
 		shop.passed("since the replacement")
 	})
+	w.step("a Job, a divided StatefulSet, an autoscaler and a kind of one's own", w.kinds)
 	w.step("a cluster leaves, and nobody misses it", func() { w.unjoined(shop, w.site("africa")) })
 	w.step("a dead cluster is let go", func() { w.letGo(shop, w.site("brazil")) })
 	w.step("nothing happens when nothing is to be done", func() { w.calm(20 * time.Second) })

@@ -223,7 +223,7 @@ func (s *site) kubectl(stdin string, args ...string) string {
 func (w *world) join(s *site) {
 	w.t.Helper()
 	w.meridian("", "join", s.continent.name, "--context", s.continent.name, "--host-context", hostCluster, "--endpoint-network", "any",
-		"--workloads=configmaps,daemonsets.apps,deployments.apps,gizmos.example.com,replicasets.apps,widgets.example.com")
+		"--workloads=configmaps,daemonsets.apps,deployments.apps,farms.example.com,gizmos.example.com,horizontalpodautoscalers.autoscaling,jobs.batch,replicasets.apps,statefulsets.apps,widgets.example.com")
 	w.members = append(w.members, s)
 }
 

@@ -41,7 +41,7 @@ func (s *site) blow(t *testing.T) {
 	}
 }
 
-// done is how many pods of a Job have ever succeeded there, by their events' own word.
+// done is how many pods of a Job that are there have succeeded.
 func (s *site) done(t *testing.T, job string) int {
 	t.Helper()
 	pods, err := s.admin.CoreV1().Pods("default").List(context.Background(), metav1.ListOptions{LabelSelector: "job-name=" + job})
@@ -117,6 +117,13 @@ func TestJobs(t *testing.T) {
 		host.wantStatus(t, "sum", succeeded(6))
 		host.wantStatus(t, "sum", condition(v1alpha1.ConditionReady, "True", "Complete: 6 of 6 completions are done"))
 		host.wantStatus(t, "sum", row("eu", v1alpha1.WorkloadUnreachable, "given to others"))
+		eventually(t, func() error { // and by an Event on the object
+			events, err := host.admin.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=sum,involvedObject.kind=FederatedObject,reason=Complete"})
+			if err == nil && len(events.Items) == 0 {
+				err = fmt.Errorf("there is no Event")
+			}
+			return err
+		})
 	})
 
 	step(t, "when it is back, nothing is done twice", func(t *testing.T) {
