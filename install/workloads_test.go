@@ -46,7 +46,7 @@ func TestWorkloadRules(t *testing.T) {
 			t.Errorf("namespaces may be more than created: %v", rule)
 		}
 	}
-	defined := slices.DeleteFunc(workloadRules([]string{"deployments.apps", "widgets.example.com"}), func(r rbacv1.PolicyRule) bool {
+	defined := slices.DeleteFunc(workloadRules([]string{"deployments.apps", "widgets.example.com"}, nil), func(r rbacv1.PolicyRule) bool {
 		return !slices.Contains(r.Resources, "customresourcedefinitions")
 	})
 	if len(defined) != 1 || !slices.Equal(defined[0].ResourceNames, []string{"widgets.example.com"}) || !slices.Equal(defined[0].Verbs, []string{"get"}) {
