@@ -2,6 +2,7 @@ package services_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -191,7 +192,7 @@ func TestServices(t *testing.T) {
 	own := "http://" + inside.Spec.ClusterIP
 	w.eventually("a Service without pods refuses", func(ctx context.Context) error {
 		if out, err := get(ctx, own); err == nil || !strings.Contains(err.Error(), "reset") {
-			return fmt.Errorf("it says %q, and not that it was reset: %w", out, err)
+			return errors.Join(fmt.Errorf("it says %q, and not that it was reset", out), err)
 		}
 		return nil
 	})
