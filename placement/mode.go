@@ -16,6 +16,12 @@ func Divisible(o *unstructured.Unstructured) bool {
 	return said
 }
 
+// MayDivide reports whether an object can be divided if its author asks for it. Of kinds
+// that Kubernetes does not know only clusters can say.
+func MayDivide(o *unstructured.Unstructured) bool {
+	return Divisible(o) || !Builtin(kindOf(o).Group)
+}
+
 // DefaultMode is how an object is spread whose author does not say. The pods of a
 // StatefulSet have names and volumes of their own, so it is divided on request only.
 func DefaultMode(o *unstructured.Unstructured) Mode {

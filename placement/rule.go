@@ -56,7 +56,7 @@ func (r *Rule) Place(o *unstructured.Unstructured) *Template {
 	if t.Spread.Mode == "" {
 		t.Spread.Mode = DefaultMode(o)
 	}
-	if !Divisible(o) {
+	if !MayDivide(o) {
 		t.Spread.Mode = ModeDuplicate
 	}
 	return &t

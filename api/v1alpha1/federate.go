@@ -19,7 +19,7 @@ import (
 // be gone (Clean). Unfederate makes the same object of it again. Remarks name terms
 // that have no effect on it.
 func Federate(o *unstructured.Unstructured, terms Terms) (_ *unstructured.Unstructured, remarks []string, _ error) {
-	if !placement.Divisible(o) {
+	if !placement.MayDivide(o) {
 		terms.Spread = nil
 	}
 	raw, err := json.Marshal(terms)

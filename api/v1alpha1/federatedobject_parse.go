@@ -20,10 +20,10 @@ func (o *FederatedObject) Parse(origin fleet.Origin) (*placement.Template, []fle
 		return nil, f.Problems()
 	}
 	t.Object, t.Origin = object, origin
-	switch divisible := placement.Divisible(object); {
+	switch divisible := placement.MayDivide(object); {
 	case t.Spread.Mode == "":
 		t.Spread.Mode = placement.DefaultMode(object)
-	case t.Spread.Mode != placement.ModeDuplicate && !divisible && placement.Builtin(object.GroupVersionKind().Group): // of others, clusters say
+	case t.Spread.Mode != placement.ModeDuplicate && !divisible:
 		f.Add("spec.spread.mode", "%s divides replicas, and this %s has none that can be divided; choose duplicate, or leave the mode out", t.Spread.Mode, object.GetKind())
 		return nil, f.Problems()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -106,7 +107,7 @@ func (g *federating) federated(c *cobra.Command, objects []*unstructured.Unstruc
 	if err := g.scale(objects, c.Flags().Changed("replicas"), note); err != nil {
 		return nil, err
 	}
-	if terms.Spread != nil && !anyDivisible(objects) {
+	if terms.Spread != nil && !slices.ContainsFunc(objects, placement.MayDivide) {
 		return nil, errors.New("--mode, --weight, --min, --max and --rebalance divide replicas, and nothing here has any that can be divided; leave them out, and choose the clusters with --where")
 	}
 	return federateAll(objects, terms, note)
@@ -205,20 +206,16 @@ func (g *federating) scale(objects []*unstructured.Unstructured, asked bool, not
 	return nil
 }
 
-func anyDivisible(objects []*unstructured.Unstructured) bool {
-	for _, o := range objects {
-		if placement.Divisible(o) {
-			return true
-		}
-	}
-	return false
-}
-
 // federateAll wraps every object; two may not get the same name.
 func federateAll(objects []*unstructured.Unstructured, terms v1alpha1.Terms, note func(string, ...any)) ([]*unstructured.Unstructured, error) {
 	first := map[string]string{}
 	var list []*unstructured.Unstructured
+	meant := slices.ContainsFunc(objects, placement.Divisible) // the spread is about these; otherwise about those of which clusters say
 	for _, o := range objects {
+		terms := terms
+		if meant && !placement.Divisible(o) {
+			terms.Spread = nil
+		}
 		out, remarks, err := v1alpha1.Federate(o, terms)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", called(o), err)

@@ -63,6 +63,20 @@ func TestFederateOnBehalf(t *testing.T) {
 	}
 }
 
+// Of a kind that others defined clusters say how it is divided; beside what has
+// replicas, the spread is not about it.
+func TestFederateKindsOfOthers(t *testing.T) {
+	const farm = "apiVersion: example.com/v1\nkind: Farm\nmetadata: {name: wheat}\nspec: {size: 6}\n"
+	out, said, err := typed(t, farm, "federate", "-f", "-", "--mode", "divide")
+	if err != nil || !strings.Contains(out, "mode: divide") {
+		t.Errorf("%v, %s\n%s", err, said, out)
+	}
+	out, said, err = typed(t, farm+"---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3, template: {}}\n", "federate", "-f", "-", "--mode", "divide")
+	if err != nil || strings.Count(out, "mode: divide") != 1 {
+		t.Errorf("%v, %s\n%s", err, said, out)
+	}
+}
+
 func TestFederate(t *testing.T) {
 	out, said, err := typed(t, someYAML, "federate", "-f", "-", "--where", "regions=us,eu", "--where", "tier=gold,cloud in (gcp,aws)", "--replicas", "1000",
 		"--weight", "eu-1=3", "--weight", "*=1", "--min", "eu-1=2", "--max", "us-1=10", "--follow", "--orphan", "--grace", "2m")

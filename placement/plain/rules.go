@@ -80,7 +80,7 @@ func (f *Federator) terms(o, made *unstructured.Unstructured) (map[string]any, b
 		return map[string]any{"deletion": string(v1alpha1.DeletionDelete)}, true
 	}
 	terms := maps.Clone(f.rules.terms[rule])
-	if !placement.Divisible(o) {
+	if !placement.MayDivide(o) {
 		delete(terms, "spread") // it says how replicas are divided
 	}
 	return terms, true
