@@ -35,12 +35,12 @@ build: ## bin/meridian, bin/meridiand and bin/whereami
 
 .PHONY: test
 test: envoy kube helm ## every test, package by package
-	$(GO) test -timeout 15m $(PKGS)
+	$(GO) test -timeout 9m $(PKGS)
 
 .PHONY: race
 race: envoy kube helm ## every test under the race detector, or those of PKGS=...
 	@command -v "$$($(GO) env CC)" >/dev/null || { echo "make race: the race detector needs a C compiler (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(PKGS)
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(PKGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)
