@@ -15,13 +15,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 // settled has a small workload of its own in all members.
 func (w *world) settled(name string, replicas int64) {
 	w.t.Helper()
 	w.federate(waiters(name, wide), "--replicas", fmt.Sprint(replicas))
-	w.told("replicaset-"+name, time.Minute, condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", replicas, replicas)))
+	w.told("replicaset-"+name, time.Minute, told.Condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", replicas, replicas)))
 }
 
 // meddled changes and deletes by hand what Meridian has placed.
@@ -77,8 +78,8 @@ func (w *world) refused() {
 		return nil
 	})
 	w.federate(waiters("choosy", wide), "--replicas", "12")
-	w.told("replicaset-choosy", 30*time.Second, row("africa", v1alpha1.WorkloadRefused, "we do not want the choosy here"),
-		row("asia", v1alpha1.WorkloadApplied, ""), row("us", v1alpha1.WorkloadApplied, ""), condition(v1alpha1.ConditionPlaced, "False", "we do not want the choosy here"))
+	w.told("replicaset-choosy", 30*time.Second, told.Row("africa", v1alpha1.WorkloadRefused, "we do not want the choosy here"),
+		told.Row("asia", v1alpha1.WorkloadApplied, ""), told.Row("us", v1alpha1.WorkloadApplied, ""), told.Condition(v1alpha1.ConditionPlaced, "False", "we do not want the choosy here"))
 	w.eventually("the others have theirs ready", 30*time.Second, func(ctx context.Context) error {
 		for _, name := range []string{"us", "eu", "asia"} {
 			r, err := w.site(name).replicaSet(ctx, "choosy")
@@ -93,7 +94,7 @@ func (w *world) refused() {
 	})
 	w.say("replicaset-choosy", "africa")
 	africa.kubectl(refusal, "delete", "-f", "-")
-	w.told("replicaset-choosy", 2*time.Minute, row("africa", v1alpha1.WorkloadApplied, ""))
+	w.told("replicaset-choosy", 2*time.Minute, told.Row("africa", v1alpha1.WorkloadApplied, ""))
 	w.site(hostCluster).kubectl("", "delete", "federatedobject", "replicaset-choosy")
 }
 
@@ -139,15 +140,15 @@ func (w *world) badInput() {
 	w.says(large(), []string{"has 1400107 bytes", "make it smaller, or divide it into several objects"}, meridian, "federate", "-f", "-", "--apply")
 	host.kubectl(wrapped("default", "configmap-large", large(), ""), "create", "-f", "-") // API servers keep just about that
 
-	w.told("gizmo-odd", 30*time.Second, row("us", v1alpha1.WorkloadRefused, "the cluster has no kind Gizmo"), condition(v1alpha1.ConditionPlaced, "False", "no kind Gizmo"))
+	w.told("gizmo-odd", 30*time.Second, told.Row("us", v1alpha1.WorkloadRefused, "the cluster has no kind Gizmo"), told.Condition(v1alpha1.ConditionPlaced, "False", "no kind Gizmo"))
 	w.say("gizmo-odd", "us")
-	w.told("widget-one", 30*time.Second, row("asia", v1alpha1.WorkloadRefused, "the cluster has no kind Widget"), row("us", v1alpha1.WorkloadApplied, ""), row("eu", v1alpha1.WorkloadApplied, ""))
+	w.told("widget-one", 30*time.Second, told.Row("asia", v1alpha1.WorkloadRefused, "the cluster has no kind Widget"), told.Row("us", v1alpha1.WorkloadApplied, ""), told.Row("eu", v1alpha1.WorkloadApplied, ""))
 	w.say("widget-one", "asia")
-	w.toldIn("kube-system", "configmap-x", 30*time.Second, condition("Accepted", "False", "belongs to the clusters; choose another"))
-	w.told("configmap-pasted", 30*time.Second, condition("Accepted", "False", "metadata.resourceVersion: is set by a server"),
-		condition(v1alpha1.ConditionPlaced, "False", "see condition Accepted"), condition(v1alpha1.ConditionReady, "False", "see condition Accepted"))
-	w.told("configmap-large", 30*time.Second, condition("Accepted", "False", "spec.template: has 1400085 bytes"), condition("Accepted", "False", "make it smaller"))
-	w.told("configmap-patched", 30*time.Second, row("eu", v1alpha1.WorkloadRefused, "/data/none"), row("us", v1alpha1.WorkloadApplied, ""))
+	w.toldIn("kube-system", "configmap-x", 30*time.Second, told.Condition("Accepted", "False", "belongs to the clusters; choose another"))
+	w.told("configmap-pasted", 30*time.Second, told.Condition("Accepted", "False", "metadata.resourceVersion: is set by a server"),
+		told.Condition(v1alpha1.ConditionPlaced, "False", "see condition Accepted"), told.Condition(v1alpha1.ConditionReady, "False", "see condition Accepted"))
+	w.told("configmap-large", 30*time.Second, told.Condition("Accepted", "False", "spec.template: has 1400085 bytes"), told.Condition("Accepted", "False", "make it smaller"))
+	w.told("configmap-patched", 30*time.Second, told.Row("eu", v1alpha1.WorkloadRefused, "/data/none"), told.Row("us", v1alpha1.WorkloadApplied, ""))
 	w.say("configmap-patched", "eu")
 
 	for i, s := range w.members {
@@ -163,7 +164,7 @@ func (w *world) badInput() {
 		}
 	}
 	w.site("asia").kubectl(definition, "apply", "-f", "-")
-	w.told("widget-one", time.Minute, row("asia", v1alpha1.WorkloadApplied, ""))
+	w.told("widget-one", time.Minute, told.Row("asia", v1alpha1.WorkloadApplied, ""))
 	host.kubectl("", "delete", "federatedobject", "gizmo-odd", "configmap-pasted", "configmap-patched", "configmap-large")
 	host.kubectl("", "delete", "federatedobject", "-n", "kube-system", "configmap-x")
 }
@@ -274,7 +275,7 @@ func (w *world) killed() {
 	w.startDaemon()
 	began := time.Now()
 	l.total("all are ready", 2*time.Minute, n)
-	w.told("replicaset-torn", time.Minute, condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", n, n)))
+	w.told("replicaset-torn", time.Minute, told.Condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", n, n)))
 	w.t.Logf("all was told as ready %.1f s after the daemon was back", time.Since(began).Seconds())
 	w.once("torn", n)
 	l.passed("with the daemon killed in between")
@@ -294,7 +295,7 @@ func (w *world) cutOff() {
 	}
 	over(l, n)
 	l.total("all are ready", 2*time.Minute, n)
-	w.told("replicaset-cut", time.Minute, condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", n, n)))
+	w.told("replicaset-cut", time.Minute, told.Condition(v1alpha1.ConditionReady, "True", fmt.Sprintf("%d of %d are ready", n, n)))
 	w.once("cut", n)
 	l.passed("with an API server cut off in between")
 
@@ -311,7 +312,7 @@ func (w *world) cutOff() {
 	if err := asia.PauseAPI(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.told("replicaset-cut", 30*time.Second, row("asia", v1alpha1.WorkloadUnreachable, "does not answer"))
+	w.told("replicaset-cut", 30*time.Second, told.Row("asia", v1alpha1.WorkloadUnreachable, "does not answer"))
 	w.say("replicaset-cut", "asia")
 	if err := asia.ResumeAPI(); err != nil {
 		w.t.Fatal(err)

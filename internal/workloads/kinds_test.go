@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 // waiterPod is a pod template, behind "template:".
@@ -68,7 +69,7 @@ func (w *world) kinds() {
 	w.federate(scaledDeployment(), where...)
 	w.federate(aFarm, append(where, "--mode", "divide")...)
 
-	w.told("job-count", 20*time.Second, condition(v1alpha1.ConditionReady, "True", "12 of 12 completions are done"))
+	w.told("job-count", 20*time.Second, told.Condition(v1alpha1.ConditionReady, "True", "12 of 12 completions are done"))
 	took := w.eventually("12 pods of the Job have succeeded, 4 in each cluster", 20*time.Second, func(ctx context.Context) error {
 		for _, s := range three {
 			if n, err := s.succeeded(ctx, "app=count"); err != nil || n != 4 {
@@ -79,7 +80,7 @@ func (w *world) kinds() {
 	})
 	w.t.Logf("the Job was done %.1f s after it was said to be", took.Seconds())
 
-	w.told("statefulset-db", 20*time.Second, condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
+	w.told("statefulset-db", 20*time.Second, told.Condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
 	names := map[string]string{}
 	for _, s := range three {
 		pods, err := s.kube.CoreV1().Pods("default").List(w.ctx, metav1.ListOptions{LabelSelector: "app=db"})
@@ -108,10 +109,10 @@ func (w *world) kinds() {
 		return nil
 	})
 	for _, s := range three {
-		w.told("deployment-front", 20*time.Second, row(s.continent.name, v1alpha1.WorkloadApplied, "an autoscaler there owns the replicas"))
+		w.told("deployment-front", 20*time.Second, told.Row(s.continent.name, v1alpha1.WorkloadApplied, "an autoscaler there owns the replicas"))
 	}
 	three[0].scale(w.ctx, "front", 5)
-	w.told("deployment-front", 20*time.Second, condition(v1alpha1.ConditionPlaced, "True", ""))
+	w.told("deployment-front", 20*time.Second, told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 	w.eventually("what the autoscaler says stays", 20*time.Second, func(ctx context.Context) error {
 		if n, err := three[0].ready(ctx, "app=front"); err != nil || n != 5 {
 			return fmt.Errorf("%d are ready: %w", n, err)

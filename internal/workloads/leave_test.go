@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 	"github.com/meridian-lb/meridian/placement"
 )
 
@@ -61,8 +62,8 @@ func (w *world) unjoined(shop *ledger, s *site) {
 	if before.ready == 0 {
 		w.t.Fatalf("%s has nothing of the shop to move", name)
 	}
-	told := w.meridian("", "unjoin", name, "--context", name, "--host-context", hostCluster, "--dry-run")
-	if want := fmt.Sprintf("ReplicaSet default/shop: %d replicas", before.ready); !strings.Contains(told, want) {
+	foreseen := w.meridian("", "unjoin", name, "--context", name, "--host-context", hostCluster, "--dry-run")
+	if want := fmt.Sprintf("ReplicaSet default/shop: %d replicas", before.ready); !strings.Contains(foreseen, want) {
 		w.t.Errorf("the dry run says no %q", want)
 	}
 	if now := shop.of(name); now != before {
@@ -82,7 +83,7 @@ func (w *world) unjoined(shop *ledger, s *site) {
 	w.nothingOfOurs(s)
 	shop.total("1000 in the others", time.Minute, 1000)
 	shop.passed("while a cluster left")
-	w.told("replicaset-shop", 20*time.Second, condition(v1alpha1.ConditionPlaced, "True", fmt.Sprintf("%d clusters", len(w.members))), nowhere(name))
+	w.told("replicaset-shop", 20*time.Second, told.Condition(v1alpha1.ConditionPlaced, "True", fmt.Sprintf("%d clusters", len(w.members))), nowhere(name))
 	w.told("configmap-settings", 20*time.Second, nowhere(name))
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 // climbs has somebody try to write by a FederatedObject what he may not write himself,
@@ -44,15 +45,15 @@ func (w *world) climbs() {
 		w.t.Fatal(out, err)
 	}
 
-	w.told("replicaset-guarded", time.Minute, row("eu", v1alpha1.WorkloadApplied, ""),
-		row("asia", v1alpha1.WorkloadRefused, `User "system:serviceaccount:default:deployer" cannot patch resource "replicasets" in API group "apps"; let it there: kubectl`))
+	w.told("replicaset-guarded", time.Minute, told.Row("eu", v1alpha1.WorkloadApplied, ""),
+		told.Row("asia", v1alpha1.WorkloadRefused, `User "system:serviceaccount:default:deployer" cannot patch resource "replicasets" in API group "apps"; let it there: kubectl`))
 	w.say("replicaset-guarded", "asia")
 	may(asia, "deployer", deployer, "replicasets.apps", "create", "patch", "delete")
-	w.told("replicaset-guarded", 90*time.Second, condition(v1alpha1.ConditionPlaced, "True", "2 clusters"), condition(v1alpha1.ConditionReady, "True", "4 of 4 are ready"))
+	w.told("replicaset-guarded", 90*time.Second, told.Condition(v1alpha1.ConditionPlaced, "True", "2 clusters"), told.Condition(v1alpha1.ConditionReady, "True", "4 of 4 are ready"))
 
 	kubectl(host, "delete", "rolebinding", "deployer")
 	began := time.Now()
-	w.told("replicaset-guarded", time.Minute, condition(v1alpha1.ConditionPlaced, "False", "Forbidden: system:serviceaccount:default:deployer may not create replicasets.apps in the namespace default of the host cluster"))
+	w.told("replicaset-guarded", time.Minute, told.Condition(v1alpha1.ConditionPlaced, "False", "Forbidden: system:serviceaccount:default:deployer may not create replicasets.apps in the namespace default of the host cluster"))
 	w.t.Logf("that the host withdrew a right was noticed after %.1f s", time.Since(began).Seconds())
 	for _, s := range []*site{eu, asia} {
 		r, err := s.replicaSet(w.ctx, "guarded")

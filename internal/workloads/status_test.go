@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 )
 
@@ -51,30 +49,6 @@ func (w *world) toldIn(namespace, name string, within time.Duration, pleases ...
 		}
 		return nil
 	})
-}
-
-// condition pleases when a condition is so, and says this.
-func condition(kind string, status metav1.ConditionStatus, says string) func(v1alpha1.WorkloadStatus) error {
-	return func(s v1alpha1.WorkloadStatus) error {
-		for _, c := range s.Conditions {
-			if c.Type == kind && c.Status == status && strings.Contains(c.Reason+": "+c.Message, says) {
-				return nil
-			}
-		}
-		return fmt.Errorf("no condition %s=%s with %q", kind, status, says)
-	}
-}
-
-// row pleases when a cluster has this state, and its message says this.
-func row(cluster string, state v1alpha1.WorkloadState, says string) func(v1alpha1.WorkloadStatus) error {
-	return func(s v1alpha1.WorkloadStatus) error {
-		for _, c := range s.Clusters {
-			if c.Cluster == cluster && c.State == state && strings.Contains(c.Reason+": "+c.Message, says) {
-				return nil
-			}
-		}
-		return fmt.Errorf("no cluster %s that is %s with %q", cluster, state, says)
-	}
 }
 
 // say prints what a status says of a cluster, for people.

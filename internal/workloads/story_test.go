@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 // What was promised in 2016, and what may go wrong on the way.
@@ -40,7 +41,7 @@ func TestWorkloads(t *testing.T) {
 		w.federate(waiters("shop", wide), "--replicas", "1000", "--grace", "10s")
 		shop.want("200 ready in each", 3*time.Minute, equally(five, 200))
 		w.t.Logf("1000 replicas ran in five clusters %.1f s after the command, as processes", time.Since(began).Seconds())
-		w.told("replicaset-shop", 20*time.Second, condition(v1alpha1.ConditionReady, "True", "1000 of 1000 are ready"), condition(v1alpha1.ConditionPlaced, "True", "5 clusters"))
+		w.told("replicaset-shop", 20*time.Second, told.Condition(v1alpha1.ConditionReady, "True", "1000 of 1000 are ready"), told.Condition(v1alpha1.ConditionPlaced, "True", "5 clusters"))
 		shop.guard(1000, 0)
 		w.weigh()
 	})
@@ -63,13 +64,13 @@ func TestWorkloads(t *testing.T) {
 	w.step("an API server is cut off in the middle of a roll-out", w.cutOff)
 	w.step("50 are where there is room for 50, the rest is elsewhere", func() {
 		narrow.want("50 in Europe", 2*time.Minute, map[string]int64{"eu": 50, "asia": 90})
-		w.told("replicaset-narrow", 20*time.Second, condition(v1alpha1.ConditionReady, "True", "140 of 140 are ready"), row("eu", v1alpha1.WorkloadApplied, "no node"))
+		w.told("replicaset-narrow", 20*time.Second, told.Condition(v1alpha1.ConditionReady, "True", "140 of 140 are ready"), told.Row("eu", v1alpha1.WorkloadApplied, "no node"))
 		w.say("replicaset-narrow", "eu")
 	})
 	w.step("no surplus is left of the cluster that returned", func() {
 		shop.total("1000 are asked for and ready", 2*time.Minute, 1000)
 		w.t.Logf("the surplus was gone %.1f s after the cluster was back", time.Since(returned).Seconds())
-		w.told("replicaset-shop", 20*time.Second, condition(v1alpha1.ConditionReady, "True", "1000 of 1000 are ready"))
+		w.told("replicaset-shop", 20*time.Second, told.Condition(v1alpha1.ConditionReady, "True", "1000 of 1000 are ready"))
 		shop.passed("since the replacement")
 	})
 	w.step("a Job, a divided StatefulSet, an autoscaler and a kind of one's own", w.kinds)
@@ -89,7 +90,7 @@ func equally(names []string, n int64) map[string]int64 {
 // daemons places a DaemonSet, and puts one more machine into Europe.
 func (w *world) daemons() {
 	w.federate(everyNode)
-	w.told("daemonset-agent", time.Minute, condition(v1alpha1.ConditionPlaced, "True", "5 clusters"))
+	w.told("daemonset-agent", time.Minute, told.Condition(v1alpha1.ConditionPlaced, "True", "5 clusters"))
 	everywhere := func(ctx context.Context) error {
 		for _, s := range w.members {
 			pods, err := s.kube.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: "app=agent"})
@@ -128,7 +129,7 @@ func ready(p *corev1.Pod) bool {
 // asked wants an answer of the right region from a pod of every cluster.
 func (w *world) asked() {
 	w.federate(whereami, "--replicas", "10")
-	w.told("deployment-whereami", time.Minute, condition(v1alpha1.ConditionReady, "True", "10 of 10 are ready"))
+	w.told("deployment-whereami", time.Minute, told.Condition(v1alpha1.ConditionReady, "True", "10 of 10 are ready"))
 	for _, s := range w.members {
 		pods, err := s.kube.CoreV1().Pods("default").List(w.ctx, metav1.ListOptions{LabelSelector: "app=whereami"})
 		if err != nil {
@@ -159,7 +160,7 @@ func (w *world) asked() {
 // edits changes a ConfigMap again and again, and looks when each cluster has it.
 func (w *world) edits() {
 	w.federate(settings)
-	w.told("configmap-settings", time.Minute, condition(v1alpha1.ConditionPlaced, "True", "5 clusters"))
+	w.told("configmap-settings", time.Minute, told.Condition(v1alpha1.ConditionPlaced, "True", "5 clusters"))
 	host := w.site(hostCluster).kube.CoreV1().RESTClient()
 	const edits = 100
 	arrived := make([]chan string, len(w.members))
@@ -224,7 +225,7 @@ func (w *world) sixth(shop *ledger, five []string) {
 	brazil := w.site("brazil")
 	before := shopPods(w)
 	w.join(brazil)
-	w.told("configmap-settings", time.Minute, row("brazil", v1alpha1.WorkloadApplied, ""))
+	w.told("configmap-settings", time.Minute, told.Row("brazil", v1alpha1.WorkloadApplied, ""))
 	shop.want("all stays where it is", 10*time.Second, equally(five, 200))
 	for name, uids := range shopPods(w) {
 		if !slices.Equal(uids, before[name]) {
@@ -286,7 +287,7 @@ func (w *world) death(shop *ledger, s *site) {
 	if took < 8*time.Second {
 		w.t.Errorf("they were replaced after %v, before the grace was over", took)
 	}
-	w.told("replicaset-shop", 20*time.Second, row(s.continent.name, v1alpha1.WorkloadUnreachable, "placed elsewhere"))
+	w.told("replicaset-shop", 20*time.Second, told.Row(s.continent.name, v1alpha1.WorkloadUnreachable, "placed elsewhere"))
 	w.say("replicaset-shop", s.continent.name)
 	shop.guard(1000, 0)
 }

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 const shop = `
@@ -64,8 +65,8 @@ func TestWorkload(t *testing.T) {
 		for _, s := range []*site{eu, us} {
 			s.want(t, "3", shopPath, "spec", "replicas")
 		}
-		host.wantStatus(t, "shop", condition(v1alpha1.ConditionPlaced, "True", "2 clusters have it"))
-		host.wantStatus(t, "shop", row("eu", v1alpha1.WorkloadApplied, ""))
+		host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionPlaced, "True", "2 clusters have it"))
+		host.wantStatus(t, "shop", told.Row("eu", v1alpha1.WorkloadApplied, ""))
 		o, err := host.object("shop")
 		if err != nil || o.Status.Desired != 6 || o.Status.InClusters != "2/2" || !slices.Contains(o.Finalizers, finalizer) {
 			t.Errorf("%v, %+v, %v", err, o.Status, o.Finalizers)
@@ -140,7 +141,7 @@ func TestWorkload(t *testing.T) {
 		h.quiet(t, time.Second)
 		h.stop()
 		h = applier(whole, "one", host, eu, us).run(whole)
-		host.wantStatus(t, "shop", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 		h.quiet(t, 2*time.Second)
 		for name, r := range h.requests {
 			if asked := r.since(0); slices.ContainsFunc(asked, func(r string) bool { return strings.HasSuffix(r, "/shop") }) {
@@ -153,7 +154,7 @@ func TestWorkload(t *testing.T) {
 		if err := eu.PauseAPI(); err != nil {
 			t.Fatal(err)
 		}
-		host.wantStatus(t, "shop", row("eu", v1alpha1.WorkloadUnreachable, "does not answer"))
+		host.wantStatus(t, "shop", told.Row("eu", v1alpha1.WorkloadUnreachable, "does not answer"))
 		begin := time.Now()
 		host.patch(t, federated+"/shop", `{"spec":{"template":{"metadata":{"labels":{"tier":"back"}}}}}`)
 		us.want(t, "back", shopPath, "metadata", "labels", "tier")
@@ -168,10 +169,10 @@ func TestWorkload(t *testing.T) {
 		if err := eu.StopAPI(); err != nil {
 			t.Fatal(err)
 		}
-		host.wantStatus(t, "shop", row("eu", v1alpha1.WorkloadUnreachable, ""))
+		host.wantStatus(t, "shop", told.Row("eu", v1alpha1.WorkloadUnreachable, ""))
 		host.delete(t, federated+"/shop")
 		us.wantNone(t, shopPath)
-		host.wantStatus(t, "shop", condition(v1alpha1.ConditionPlaced, "False", "Deleting: it is being deleted; eu cannot be asked"))
+		host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionPlaced, "False", "Deleting: it is being deleted; eu cannot be asked"))
 		if err := eu.StartAPI(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -193,9 +194,9 @@ func TestConflict(t *testing.T) {
 		eu.post(t, configMaps, "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {color: red, size: large}}")
 		host.federate(t, "settings", settings, "")
 		us.want(t, "blue", path, "data", "color")
-		host.wantStatus(t, "settings", row("eu", v1alpha1.WorkloadConflict, "AlreadyExists: the cluster has a ConfigMap of this name since"))
-		host.wantStatus(t, "settings", condition(v1alpha1.ConditionConflict, "True", "eu: "))
-		host.wantStatus(t, "settings", condition(v1alpha1.ConditionPlaced, "False", "Conflict: "))
+		host.wantStatus(t, "settings", told.Row("eu", v1alpha1.WorkloadConflict, "AlreadyExists: the cluster has a ConfigMap of this name since"))
+		host.wantStatus(t, "settings", told.Condition(v1alpha1.ConditionConflict, "True", "eu: "))
+		host.wantStatus(t, "settings", told.Condition(v1alpha1.ConditionPlaced, "False", "Conflict: "))
 		h.wantNoRequests(t, func() {})
 		if got, err := eu.at(path, "data", "color"); err != nil || got != "red" {
 			t.Errorf("%q, %v", got, err)
@@ -206,12 +207,12 @@ func TestConflict(t *testing.T) {
 		host.patch(t, federated+"/settings", `{"spec":{"adopt":true}}`)
 		eu.want(t, "blue", path, "data", "color")
 		eu.want(t, "large", path, "data", "size")
-		host.wantStatus(t, "settings", condition(v1alpha1.ConditionConflict, "False", ""))
+		host.wantStatus(t, "settings", told.Condition(v1alpha1.ConditionConflict, "False", ""))
 	})
 
 	step(t, "what belongs to another FederatedObject is not taken, with adopt neither", func(t *testing.T) {
 		host.federate(t, "thief", strings.Replace(settings, "blue", "black", 1), "adopt: true")
-		host.wantStatus(t, "thief", row("eu", v1alpha1.WorkloadConflict, "belongs to FederatedObject default/settings"))
+		host.wantStatus(t, "thief", told.Row("eu", v1alpha1.WorkloadConflict, "belongs to FederatedObject default/settings"))
 		h.wantNoRequests(t, func() {})
 		eu.want(t, "blue", path, "data", "color")
 		host.delete(t, federated+"/thief")
@@ -245,10 +246,10 @@ versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {ty
 		us.post(t, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", widgets)
 		host.federate(t, "widget", "{apiVersion: example.com/v1, kind: Widget, metadata: {name: w}, spec: {size: 3}}", "")
 		us.want(t, "3", "/apis/example.com/v1/namespaces/default/widgets/w", "spec", "size")
-		host.wantStatus(t, "widget", row("eu", v1alpha1.WorkloadRefused, "NoSuchKind: the cluster has no kind Widget"))
+		host.wantStatus(t, "widget", told.Row("eu", v1alpha1.WorkloadRefused, "NoSuchKind: the cluster has no kind Widget"))
 		eu.post(t, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", widgets)
 		eu.want(t, "3", "/apis/example.com/v1/namespaces/default/widgets/w", "spec", "size")
-		host.wantStatus(t, "widget", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "widget", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 	})
 
 	step(t, "what a cluster refuses is said in its words, and tried again", func(t *testing.T) {
@@ -266,7 +267,7 @@ validations: [{expression: "!has(object.data) || !('color' in object.data) || ob
 		})
 		host.federate(t, "red", "{apiVersion: v1, kind: ConfigMap, metadata: {name: red}, data: {color: red}}", "")
 		us.want(t, "red", configMaps+"/red", "data", "color")
-		host.wantStatus(t, "red", row("eu", v1alpha1.WorkloadRefused, "red is not allowed here"))
+		host.wantStatus(t, "red", told.Row("eu", v1alpha1.WorkloadRefused, "red is not allowed here"))
 		eu.delete(t, base+"validatingadmissionpolicybindings/no-red")
 		eu.want(t, "red", configMaps+"/red", "data", "color")
 	})
@@ -278,13 +279,13 @@ validations: [{expression: "!has(object.data) || !('color' in object.data) || ob
 				us.patch(t, path, `{"data":{"color":"green"}}`)
 			}
 			o, err := host.object("red")
-			if err == nil && row("us", v1alpha1.WorkloadWaiting, "Contested: somebody in the cluster changes")(o.Status) == nil {
+			if err == nil && told.Row("us", v1alpha1.WorkloadWaiting, "Contested: somebody in the cluster changes")(o.Status) == nil {
 				t.Logf("it is told after %d rounds", n)
 				break
 			}
 			eventually(t, func() error {
 				got, err := us.at(path, "data", "color")
-				if o, err2 := host.object("red"); err2 == nil && row("us", v1alpha1.WorkloadWaiting, "Contested")(o.Status) == nil {
+				if o, err2 := host.object("red"); err2 == nil && told.Row("us", v1alpha1.WorkloadWaiting, "Contested")(o.Status) == nil {
 					return nil
 				}
 				if err == nil && got != "red" {
@@ -293,15 +294,15 @@ validations: [{expression: "!has(object.data) || !('color' in object.data) || ob
 				return err
 			})
 		}
-		host.wantStatus(t, "red", row("us", v1alpha1.WorkloadApplied, "")) // when he has tired
+		host.wantStatus(t, "red", told.Row("us", v1alpha1.WorkloadApplied, "")) // when he has tired
 		us.want(t, "red", path, "data", "color")
 	})
 
 	step(t, "a bad object is a sentence, and its neighbours go on", func(t *testing.T) {
 		host.federate(t, "bad", "{apiVersion: v1, kind: ConfigMap, metadata: {name: bad, finalizers: [x.example.com/y]}, data: {a: b}}", "")
-		host.wantStatus(t, "bad", condition(v1alpha1.ConditionAccepted, "False", "finalizers"))
+		host.wantStatus(t, "bad", told.Condition(v1alpha1.ConditionAccepted, "False", "finalizers"))
 		for _, c := range []string{v1alpha1.ConditionPlaced, v1alpha1.ConditionReady} {
-			host.wantStatus(t, "bad", condition(c, "False", "see condition Accepted"))
+			host.wantStatus(t, "bad", told.Condition(c, "False", "see condition Accepted"))
 		}
 		host.delete(t, federated+"/bad")
 		host.wantNone(t, federated+"/bad")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/fleet"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 const shopScaler = `
@@ -48,12 +49,7 @@ func leastReady(t *testing.T, first int, where ...*site) (stop func() int) {
 // are real; there are no metrics, so that it only holds the bounds, and a test says the
 // rest by the scale subresource, as it would.
 func TestAutoscaler(t *testing.T) {
-	all := sites(t, "host", "eu+", "us+")
-	host, eu, us := all["host"], all["eu"], all["us"]
-	host.install(t)
-	eu.machines(t, 1)
-	us.machines(t, 2)
-	h := applier(t, "one", host, eu, us).run(t)
+	host, eu, us, h := twoClusters(t)
 
 	step(t, "its bounds are divided, and the replicas are its own", func(t *testing.T) {
 		host.federate(t, "scaler", shopScaler, "")
@@ -61,7 +57,7 @@ func TestAutoscaler(t *testing.T) {
 		for _, s := range []*site{eu, us} {
 			s.want(t, "2", hpas+"/shop", "spec", "minReplicas")
 			s.want(t, "15", hpas+"/shop", "spec", "maxReplicas")
-			host.wantStatus(t, "shop", row(s.Name(), v1alpha1.WorkloadApplied, "an autoscaler there owns the replicas"))
+			host.wantStatus(t, "shop", told.Row(s.Name(), v1alpha1.WorkloadApplied, "an autoscaler there owns the replicas"))
 			eventually(t, func() error {
 				o, err := s.get(shopPath)
 				if err == nil && newLive(o, usualReplicas).replicas {
@@ -120,7 +116,7 @@ func TestAutoscaler(t *testing.T) {
 			}
 			return nil
 		})
-		host.wantStatus(t, "shop", condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
+		host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
 	})
 
 	step(t, "one that a cluster has of its own: others are told to make up for it", func(t *testing.T) {

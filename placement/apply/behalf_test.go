@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 	"github.com/meridian-lb/meridian/placement"
 )
 
@@ -111,34 +112,34 @@ func TestCarriedOutOnBehalf(t *testing.T) {
 	step(t, "the kinds are those that it serves", func(t *testing.T) { kindsAreServed(t, host) })
 	step(t, "the host says no", func(t *testing.T) {
 		host.federate(t, "deployment-web", webOf4, "serviceAccountName: deployer")
-		host.wantStatus(t, "deployment-web", condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "Forbidden: system:serviceaccount:default:deployer may not create deployments.apps in the namespace default of the host cluster"))
-		host.wantStatus(t, "deployment-web", condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "kubectl -n default create rolebinding deployer-deployments --role=deployer-deployments --serviceaccount=default:deployer"))
-		host.wantStatus(t, "deployment-web", row("eu", v1alpha1.WorkloadWaiting, "Forbidden"))
+		host.wantStatus(t, "deployment-web", told.Condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "Forbidden: system:serviceaccount:default:deployer may not create deployments.apps in the namespace default of the host cluster"))
+		host.wantStatus(t, "deployment-web", told.Condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "kubectl -n default create rolebinding deployer-deployments --role=deployer-deployments --serviceaccount=default:deployer"))
+		host.wantStatus(t, "deployment-web", told.Row("eu", v1alpha1.WorkloadWaiting, "Forbidden"))
 		if o, err := eu.get(web); o != nil || err != nil {
 			t.Errorf("it is placed all the same: %v, %v", o, err)
 		}
 	})
 	step(t, "the host says yes, and one member does not", func(t *testing.T) {
 		host.grant(t, "deployer", all)
-		host.wantStatus(t, "deployment-web", row("eu", v1alpha1.WorkloadApplied, ""))
+		host.wantStatus(t, "deployment-web", told.Row("eu", v1alpha1.WorkloadApplied, ""))
 		eu.want(t, "2", web, "spec", "replicas")
-		host.wantStatus(t, "deployment-web", row("eu", v1alpha1.WorkloadApplied, ""))
-		host.wantStatus(t, "deployment-web", row("us", v1alpha1.WorkloadRefused, `Forbidden: User "system:serviceaccount:default:deployer" cannot patch resource "deployments" in API group "apps"; let it there: kubectl -n default create rolebinding deployer --clusterrole=edit --serviceaccount=default:deployer`))
+		host.wantStatus(t, "deployment-web", told.Row("eu", v1alpha1.WorkloadApplied, ""))
+		host.wantStatus(t, "deployment-web", told.Row("us", v1alpha1.WorkloadRefused, `Forbidden: User "system:serviceaccount:default:deployer" cannot patch resource "deployments" in API group "apps"; let it there: kubectl -n default create rolebinding deployer --clusterrole=edit --serviceaccount=default:deployer`))
 	})
 	step(t, "the member takes it", func(t *testing.T) {
 		us.grant(t, "deployer", all)
 		us.want(t, "2", web, "spec", "replicas")
-		host.wantStatus(t, "deployment-web", condition(v1alpha1.ConditionPlaced, metav1.ConditionTrue, "2 clusters"))
+		host.wantStatus(t, "deployment-web", told.Condition(v1alpha1.ConditionPlaced, metav1.ConditionTrue, "2 clusters"))
 	})
 	step(t, "what goes along is asked for too", func(t *testing.T) {
 		host.post(t, "/api/v1/namespaces/default/configmaps", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: b}")
 		host.federate(t, "deployment-along", withSettings, "{serviceAccountName: deployer, follow: true, where: {clusters: [eu]}}")
-		host.wantStatus(t, "deployment-along", condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "Forbidden: system:serviceaccount:default:deployer may not create configmaps"))
+		host.wantStatus(t, "deployment-along", told.Condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "Forbidden: system:serviceaccount:default:deployer may not create configmaps"))
 		host.grant(t, "deployer", all, "create,patch,delete configmaps")
-		host.wantStatus(t, "deployment-along", row("eu", v1alpha1.WorkloadRefused, `cannot patch resource "configmaps"`))
+		host.wantStatus(t, "deployment-along", told.Row("eu", v1alpha1.WorkloadRefused, `cannot patch resource "configmaps"`))
 		eu.grant(t, "deployer", all, "create,patch,delete configmaps")
 		eu.want(t, "b", "/api/v1/namespaces/default/configmaps/settings", "data", "a")
-		host.wantStatus(t, "deployment-along", row("eu", v1alpha1.WorkloadApplied, ""))
+		host.wantStatus(t, "deployment-along", told.Row("eu", v1alpha1.WorkloadApplied, ""))
 		host.delete(t, federated+"/deployment-along")
 		eu.wantNone(t, "/apis/apps/v1/namespaces/default/deployments/along")
 	})
@@ -146,20 +147,20 @@ func TestCarriedOutOnBehalf(t *testing.T) {
 		host.grant(t, "other", "create,patch,delete configmaps")
 		eu.grant(t, "other", "create,patch,delete configmaps")
 		host.federate(t, "configmap-a", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}", "{serviceAccountName: other, where: {clusters: [eu]}}")
-		host.wantStatus(t, "configmap-a", row("eu", v1alpha1.WorkloadRefused, `the cluster does not let us act as the ServiceAccount other; let it join again with "meridian join --workloads --workloads-as=other"`))
+		host.wantStatus(t, "configmap-a", told.Row("eu", v1alpha1.WorkloadRefused, `the cluster does not let us act as the ServiceAccount other; let it join again with "meridian join --workloads --workloads-as=other"`))
 		host.delete(t, federated+"/configmap-a")
 		host.wantNone(t, federated+"/configmap-a")
 	})
 	step(t, "without an account there is no right", func(t *testing.T) {
 		host.federate(t, "configmap-b", "{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}", "where: {clusters: [eu]}")
-		host.wantStatus(t, "configmap-b", row("eu", v1alpha1.WorkloadRefused, "Forbidden: the cluster does not let us apply it"))
+		host.wantStatus(t, "configmap-b", told.Row("eu", v1alpha1.WorkloadRefused, "Forbidden: the cluster does not let us apply it"))
 		host.delete(t, federated+"/configmap-b")
 		host.wantNone(t, federated+"/configmap-b")
 	})
 	step(t, "the host withdraws the right", func(t *testing.T) {
 		host.grant(t, "deployer")
-		host.wantStatus(t, "deployment-web", condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "Forbidden: system:serviceaccount:default:deployer may not create deployments.apps"))
-		host.wantStatus(t, "deployment-web", row("eu", v1alpha1.WorkloadApplied, ""))
+		host.wantStatus(t, "deployment-web", told.Condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "Forbidden: system:serviceaccount:default:deployer may not create deployments.apps"))
+		host.wantStatus(t, "deployment-web", told.Row("eu", v1alpha1.WorkloadApplied, ""))
 		before := h.quiet(t, 500*time.Millisecond)
 		eu.patch(t, web, `{"spec": {"replicas": 3}}`)
 		host.patch(t, federated+"/deployment-web", `{"spec": {"template": {"spec": {"replicas": 6}}}}`)
@@ -167,7 +168,7 @@ func TestCarriedOutOnBehalf(t *testing.T) {
 			if s.ObservedGeneration < 2 {
 				return fmt.Errorf("it has not been looked at")
 			}
-			return condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "Forbidden")(s)
+			return told.Condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, "Forbidden")(s)
 		})
 		after := h.quiet(t, 500*time.Millisecond)
 		for name := range after {
@@ -183,7 +184,7 @@ func TestCarriedOutOnBehalf(t *testing.T) {
 		host.grant(t, "deployer", all)
 		eu.want(t, "3", web, "spec", "replicas")
 		us.want(t, "3", web, "spec", "replicas")
-		host.wantStatus(t, "deployment-web", condition(v1alpha1.ConditionPlaced, metav1.ConditionTrue, "2 clusters"))
+		host.wantStatus(t, "deployment-web", told.Condition(v1alpha1.ConditionPlaced, metav1.ConditionTrue, "2 clusters"))
 	})
 	step(t, "nothing is kept for ever by a right that is gone", func(t *testing.T) {
 		host.grant(t, "deployer") // of no account
@@ -192,7 +193,7 @@ func TestCarriedOutOnBehalf(t *testing.T) {
 		h.onlySees(t, us, sees("delete deployments.apps")...) // so it is ours to take away
 		host.delete(t, federated+"/deployment-web")
 		us.wantNone(t, web)
-		host.wantStatus(t, "deployment-web", condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, `it is not let go in eu: Deployment default/web: User "system:serviceaccount:default:deployer" cannot delete resource "deployments"`))
+		host.wantStatus(t, "deployment-web", told.Condition(v1alpha1.ConditionPlaced, metav1.ConditionFalse, `it is not let go in eu: Deployment default/web: User "system:serviceaccount:default:deployer" cannot delete resource "deployments"`))
 		host.patch(t, federated+"/deployment-web", `{"metadata": {"annotations": {"meridian.dev/let-go": "true"}}}`)
 		host.wantNone(t, federated+"/deployment-web")
 		eu.want(t, "3", web, "spec", "replicas")

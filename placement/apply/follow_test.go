@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 const following = `
@@ -35,9 +36,9 @@ func TestFollow(t *testing.T) {
 	step(t, "what is missing is waited for, and said", func(t *testing.T) {
 		host.post(t, configMaps, "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {color: blue}}")
 		host.federate(t, "one", strings.ReplaceAll(following, "NAME", "one"), "follow: true")
-		host.wantStatus(t, "one", condition(v1alpha1.ConditionPlaced, "False", "it names Secret default/key, which is not in the host cluster"))
+		host.wantStatus(t, "one", told.Condition(v1alpha1.ConditionPlaced, "False", "it names Secret default/key, which is not in the host cluster"))
 		host.post(t, secrets, "{apiVersion: v1, kind: Secret, metadata: {name: key}, stringData: {key: abc}}")
-		host.wantStatus(t, "one", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "one", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 		eu.want(t, "blue", configMaps+"/settings", "data", "color")
 		eu.want(t, "YWJj", secrets+"/key", "data", "key")
 	})
@@ -50,10 +51,10 @@ func TestFollow(t *testing.T) {
 
 	step(t, "what goes along no more goes, though the daemon was away meanwhile", func(t *testing.T) {
 		host.federate(t, "brief", strings.NewReplacer("NAME", "brief", "settings", "brief", "{secretRef: {name: key}}, ", "").Replace(following), "follow: true")
-		host.wantStatus(t, "brief", condition(v1alpha1.ConditionPlaced, "False", "it names ConfigMap default/brief"))
+		host.wantStatus(t, "brief", told.Condition(v1alpha1.ConditionPlaced, "False", "it names ConfigMap default/brief"))
 		host.post(t, configMaps, "{apiVersion: v1, kind: ConfigMap, metadata: {name: brief}, data: {color: red}}")
 		eu.want(t, "red", configMaps+"/brief", "data", "color")
-		host.wantStatus(t, "brief", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "brief", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 		host.delete(t, federated+"/one") // so that nobody else has ConfigMaps watched
 		eu.wantNone(t, configMaps+"/settings")
 		h.quiet(t, time.Second)
@@ -70,12 +71,12 @@ func TestFollow(t *testing.T) {
 		})
 		host.delete(t, federated+"/brief")
 		host.federate(t, "one", strings.ReplaceAll(following, "NAME", "one"), "follow: true")
-		host.wantStatus(t, "one", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "one", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 	})
 
 	step(t, "what two need goes when neither does", func(t *testing.T) {
 		host.federate(t, "two", strings.ReplaceAll(following, "NAME", "two"), "follow: true")
-		host.wantStatus(t, "two", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "two", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 		one, err := host.object("one")
 		if err != nil {
 			t.Fatal(err)

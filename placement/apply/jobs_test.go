@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/fleet"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 const (
@@ -68,12 +69,7 @@ func succeeded(n int64) func(v1alpha1.WorkloadStatus) error {
 
 // A diary of a Job in two clusters: what is done is never done again.
 func TestJobs(t *testing.T) {
-	all := sites(t, "host", "eu+", "us+")
-	host, eu, us := all["host"], all["eu"], all["us"]
-	host.install(t)
-	eu.machines(t, 1)
-	us.machines(t, 2)
-	h := applier(t, "one", host, eu, us).run(t)
+	host, eu, us, h := twoClusters(t)
 
 	step(t, "pods and completions are divided", func(t *testing.T) {
 		host.federate(t, "sum", sum, "spread: {grace: 10s}")
@@ -81,7 +77,7 @@ func TestJobs(t *testing.T) {
 			s.want(t, "2", sumPath, "spec", "parallelism")
 			s.want(t, "3", sumPath, "spec", "completions")
 		}
-		host.wantStatus(t, "sum", condition(v1alpha1.ConditionReady, "True", "0 of 6 completions are done, and 4 of 4 pods are ready"))
+		host.wantStatus(t, "sum", told.Condition(v1alpha1.ConditionReady, "True", "0 of 6 completions are done, and 4 of 4 pods are ready"))
 		h.wantNoRequests(t, func() {})
 	})
 
@@ -94,7 +90,7 @@ func TestJobs(t *testing.T) {
 	step(t, "a part that is done is left alone, and told", func(t *testing.T) {
 		us.blow(t)
 		us.want(t, "3", sumPath, "status", "succeeded")
-		host.wantStatus(t, "sum", row("us", v1alpha1.WorkloadApplied, "Finished: its part is done"))
+		host.wantStatus(t, "sum", told.Row("us", v1alpha1.WorkloadApplied, "Finished: its part is done"))
 		host.wantStatus(t, "sum", succeeded(3))
 		h.wantNoRequests(t, func() {})
 		eu.want(t, "3", sumPath, "spec", "parallelism")
@@ -102,7 +98,7 @@ func TestJobs(t *testing.T) {
 
 	step(t, "a Job that is done and gone is not begun again", func(t *testing.T) {
 		us.delete(t, sumPath)
-		host.wantStatus(t, "sum", row("us", v1alpha1.WorkloadApplied, "its Job is gone"))
+		host.wantStatus(t, "sum", told.Row("us", v1alpha1.WorkloadApplied, "its Job is gone"))
 		host.wantStatus(t, "sum", succeeded(3))
 		h.quiet(t, time.Second)
 		us.wantNone(t, sumPath)
@@ -115,8 +111,8 @@ func TestJobs(t *testing.T) {
 		us.want(t, "3", sumPath, "spec", "completions")
 		us.want(t, "3", sumPath, "status", "succeeded")
 		host.wantStatus(t, "sum", succeeded(6))
-		host.wantStatus(t, "sum", condition(v1alpha1.ConditionReady, "True", "Complete: 6 of 6 completions are done"))
-		host.wantStatus(t, "sum", row("eu", v1alpha1.WorkloadUnreachable, "given to others"))
+		host.wantStatus(t, "sum", told.Condition(v1alpha1.ConditionReady, "True", "Complete: 6 of 6 completions are done"))
+		host.wantStatus(t, "sum", told.Row("eu", v1alpha1.WorkloadUnreachable, "given to others"))
 		eventually(t, func() error { // and by an Event on the object
 			events, err := host.admin.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=sum,involvedObject.kind=FederatedObject,reason=Complete"})
 			if err == nil && len(events.Items) == 0 {
@@ -138,7 +134,7 @@ func TestJobs(t *testing.T) {
 			t.Fatal(err)
 		}
 		eu.blow(t)
-		host.wantStatus(t, "sum", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "sum", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 		h.quiet(t, time.Second)
 		if a, b := eu.done(t, "sum"), us.done(t, "sum"); a != 0 || b != 3 {
 			t.Errorf("%d pods have succeeded in eu and %d in us", a, b)
@@ -150,19 +146,19 @@ func TestJobs(t *testing.T) {
 	slowPath := jobs + "/slow"
 	step(t, "a suspended Job waits", func(t *testing.T) {
 		host.federate(t, "slow", slow, "")
-		host.wantStatus(t, "slow", condition(v1alpha1.ConditionPlaced, "True", ""))
-		host.wantStatus(t, "slow", condition(v1alpha1.ConditionReady, "False", "Suspended"))
+		host.wantStatus(t, "slow", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "slow", told.Condition(v1alpha1.ConditionReady, "False", "Suspended"))
 		eu.want(t, "2", slowPath, "spec", "completions")
 	})
 
 	step(t, "what cannot be changed is said once, and not fought for", func(t *testing.T) {
 		host.patch(t, federated+"/slow", `{"spec":{"template":{"spec":{"template":{"spec":{"containers":[{"name":"worker","image":"worker:2"}]}}}}}}`)
 		for _, name := range []string{"eu", "us"} {
-			host.wantStatus(t, "slow", row(name, v1alpha1.WorkloadRefused, "Immutable: spec.template"))
+			host.wantStatus(t, "slow", told.Row(name, v1alpha1.WorkloadRefused, "Immutable: spec.template"))
 		}
 		h.wantNoRequests(t, func() { eu.patch(t, slowPath, `{"metadata":{"labels":{"team":"a"}}}`) })
 		host.patch(t, federated+"/slow", `{"spec":{"template":{"spec":{"template":{"spec":{"containers":[{"name":"worker","image":"worker:1"}]}}}}}}`)
-		host.wantStatus(t, "slow", condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, "slow", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 	})
 
 	step(t, "more is wanted: who is through does it, and a drained cluster ends what it has", func(t *testing.T) {
@@ -170,16 +166,16 @@ func TestJobs(t *testing.T) {
 		host.patch(t, federated+"/slow", `{"spec":{"template":{"spec":{"suspend":false,"completions":7}}}}`)
 		us.wantNone(t, slowPath)
 		eu.want(t, "3", slowPath, "spec", "completions")
-		host.wantStatus(t, "slow", condition(v1alpha1.ConditionReady, "True", "7 of 7"))
+		host.wantStatus(t, "slow", told.Condition(v1alpha1.ConditionReady, "True", "7 of 7"))
 		host.wantStatus(t, "slow", succeeded(7))
 		h.Update(everywhere("eu", "us"))
 	})
 
 	step(t, "indexes are not divided, and what is there stays", func(t *testing.T) {
 		host.federate(t, "rows", strings.NewReplacer("name: sum", "name: rows", "completions: 6", "completions: 2\n  completionMode: Indexed").Replace(sum), "")
-		host.wantStatus(t, "rows", condition(v1alpha1.ConditionPlaced, "False", "an Indexed Job cannot be divided"))
+		host.wantStatus(t, "rows", told.Condition(v1alpha1.ConditionPlaced, "False", "an Indexed Job cannot be divided"))
 		host.patch(t, federated+"/rows", `{"spec":{"where":{"clusters":["eu"]}}}`)
-		host.wantStatus(t, "rows", condition(v1alpha1.ConditionReady, "True", "2 of 2"))
+		host.wantStatus(t, "rows", told.Condition(v1alpha1.ConditionReady, "True", "2 of 2"))
 		host.patch(t, federated+"/rows", `{"spec":{"where":null}}`)
 		h.quiet(t, time.Second)
 		eu.want(t, "Indexed", jobs+"/rows", "spec", "completionMode")

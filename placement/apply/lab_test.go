@@ -222,30 +222,6 @@ func (s *site) wantStatus(t *testing.T, name string, pleases func(v1alpha1.Workl
 	})
 }
 
-// condition pleases when a condition is so, and says this.
-func condition(kind string, status metav1.ConditionStatus, says string) func(v1alpha1.WorkloadStatus) error {
-	return func(s v1alpha1.WorkloadStatus) error {
-		for _, c := range s.Conditions {
-			if c.Type == kind && c.Status == status && strings.Contains(c.Reason+": "+c.Message, says) {
-				return nil
-			}
-		}
-		return fmt.Errorf("no condition %s=%s with %q", kind, status, says)
-	}
-}
-
-// row pleases when a cluster has this state, and its message says this.
-func row(cluster string, state v1alpha1.WorkloadState, says string) func(v1alpha1.WorkloadStatus) error {
-	return func(s v1alpha1.WorkloadStatus) error {
-		for _, c := range s.Clusters {
-			if c.Cluster == cluster && c.State == state && strings.Contains(c.Reason+": "+c.Message, says) {
-				return nil
-			}
-		}
-		return fmt.Errorf("no cluster %s that is %s with %q", cluster, state, says)
-	}
-}
-
 // requests counts what is asked of a member.
 type requests struct {
 	next http.RoundTripper

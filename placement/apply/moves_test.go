@@ -18,6 +18,7 @@ import (
 	"github.com/meridian-lb/meridian/fleet"
 	"github.com/meridian-lb/meridian/internal/lab"
 	"github.com/meridian-lb/meridian/internal/lab/node"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 // whistle is the file that workers of a cluster wait for, to end.
@@ -61,6 +62,17 @@ func (s *site) machines(t *testing.T, n byte) {
 	})
 }
 
+// twoClusters are two members with controllers, a machine each, and an applier that runs.
+func twoClusters(t *testing.T) (host, eu, us *site, h *house) {
+	t.Helper()
+	all := sites(t, "host", "eu+", "us+")
+	host, eu, us = all["host"], all["eu"], all["us"]
+	host.install(t)
+	eu.machines(t, 1)
+	us.machines(t, 2)
+	return host, eu, us, applier(t, "one", host, eu, us).run(t)
+}
+
 // ready is how many pods of the shop are ready; negative: nobody knows.
 func (s *site) ready() int {
 	pods, err := s.admin.CoreV1().Pods("default").List(context.Background(), metav1.ListOptions{LabelSelector: "app=shop"})
@@ -80,16 +92,12 @@ func (s *site) ready() int {
 
 // Replicas move only when others are ready.
 func TestMoves(t *testing.T) {
-	all := sites(t, "host", "eu+", "us+")
-	host, eu, us := all["host"], all["eu"], all["us"]
-	host.install(t)
-	eu.machines(t, 1)
-	us.machines(t, 2)
-	h, whole := applier(t, "one", host, eu, us).run(t), t
+	host, eu, us, h := twoClusters(t)
+	whole := t
 
 	step(t, "replicas run, and that is told", func(t *testing.T) {
 		host.federate(t, "shop", shop, "spread: {grace: 10s}")
-		host.wantStatus(t, "shop", condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
+		host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
 		eu.want(t, "3", shopPath, "spec", "replicas")
 		h.wantNoRequests(t, func() {})
 	})
@@ -113,7 +121,7 @@ func TestMoves(t *testing.T) {
 		if least < 6 {
 			t.Errorf("%d were ready at one moment", least)
 		}
-		host.wantStatus(t, "shop", condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
+		host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
 	})
 
 	step(t, "when the drain is over, nothing that runs is moved", func(t *testing.T) {
@@ -124,12 +132,12 @@ func TestMoves(t *testing.T) {
 	step(t, "growth goes to the other cluster", func(t *testing.T) {
 		host.patch(t, federated+"/shop", `{"spec":{"template":{"spec":{"replicas":8}}}}`)
 		us.want(t, "2", shopPath, "spec", "replicas")
-		host.wantStatus(t, "shop", condition(v1alpha1.ConditionReady, "True", "8 of 8 are ready"))
+		host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionReady, "True", "8 of 8 are ready"))
 	})
 
 	step(t, "who leaves where is left once the others are ready", func(t *testing.T) {
 		host.federate(t, "everywhere", strings.NewReplacer("name: shop", "name: front", "app: shop", "app: front", "replicas: 6", "replicas: 1").Replace(shop), "spread: {mode: duplicate}")
-		host.wantStatus(t, "everywhere", condition(v1alpha1.ConditionReady, "True", "2 of 2 are ready"))
+		host.wantStatus(t, "everywhere", told.Condition(v1alpha1.ConditionReady, "True", "2 of 2 are ready"))
 		host.patch(t, federated+"/everywhere", `{"spec":{"where":{"clusters":["us"]}}}`)
 		eu.wantNone(t, deployments+"/front")
 		us.want(t, "1", deployments+"/front", "spec", "replicas")
@@ -173,11 +181,11 @@ func TestMoves(t *testing.T) {
 		if took := time.Since(begin); took < 9*time.Second {
 			t.Errorf("they were replaced after %s", took)
 		}
-		host.wantStatus(t, "shop", row("eu", v1alpha1.WorkloadUnreachable, "placed elsewhere"))
+		host.wantStatus(t, "shop", told.Row("eu", v1alpha1.WorkloadUnreachable, "placed elsewhere"))
 		if err := eu.StartAPI(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		host.wantStatus(t, "shop", row("eu", v1alpha1.WorkloadApplied, "not built upon yet"))
+		host.wantStatus(t, "shop", told.Row("eu", v1alpha1.WorkloadApplied, "not built upon yet"))
 		if n, err := eu.at(shopPath, "spec", "replicas"); err != nil || n != "8" {
 			t.Errorf("it has %q replicas, %v", n, err)
 		}
@@ -186,12 +194,7 @@ func TestMoves(t *testing.T) {
 
 // Pods that no node takes move, and an autoscaler of a member says its replicas.
 func TestRoom(t *testing.T) {
-	all := sites(t, "host", "eu+", "us+")
-	host, eu, us := all["host"], all["eu"], all["us"]
-	host.install(t)
-	eu.machines(t, 1)
-	us.machines(t, 2)
-	h := applier(t, "one", host, eu, us).run(t)
+	host, eu, us, h := twoClusters(t)
 
 	step(t, "pods that no node takes are counted", func(t *testing.T) {
 		eu.patch(t, "/api/v1/nodes/eu-node", `{"spec":{"unschedulable":true}}`)
@@ -226,7 +229,7 @@ func TestRoom(t *testing.T) {
 
 	step(t, "and move where there is room", func(t *testing.T) {
 		us.want(t, "6", shopPath, "spec", "replicas")
-		host.wantStatus(t, "shop", condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
+		host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
 		h.wantNoRequests(t, func() {})
 	})
 

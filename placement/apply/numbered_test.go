@@ -10,6 +10,7 @@ import (
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/fleet"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 const (
@@ -83,21 +84,17 @@ func (s *site) ordinals(t *testing.T, start, replicas string) {
 
 // A diary of a StatefulSet in two clusters: who has a name keeps it.
 func TestStatefulSets(t *testing.T) {
-	all := sites(t, "host", "eu+", "us+")
-	host, eu, us := all["host"], all["eu"], all["us"]
-	host.install(t)
-	eu.machines(t, 1)
-	us.machines(t, 2)
-	h, whole := applier(t, "one", host, eu, us).run(t), t
+	host, eu, us, h := twoClusters(t)
+	whole := t
 
 	step(t, "unasked, each cluster has all of it", func(t *testing.T) {
 		host.federate(t, "copies", strings.NewReplacer("name: db", "name: copies", "app: db", "app: copies", "replicas: 4", "replicas: 1").Replace(db), "")
-		host.wantStatus(t, "copies", condition(v1alpha1.ConditionReady, "True", "2 of 2 are ready"))
+		host.wantStatus(t, "copies", told.Condition(v1alpha1.ConditionReady, "True", "2 of 2 are ready"))
 	})
 
 	step(t, "to divide what has the same names everywhere is refused, and how it is done is said", func(t *testing.T) {
 		host.patch(t, federated+"/copies", `{"spec":{"spread":{"mode":"divide"}}}`)
-		host.wantStatus(t, "copies", condition(v1alpha1.ConditionPlaced, "False", "us has it with ordinals that another cluster has too"))
+		host.wantStatus(t, "copies", told.Condition(v1alpha1.ConditionPlaced, "False", "us has it with ordinals that another cluster has too"))
 		host.patch(t, federated+"/copies", `{"spec":{"where":{"clusters":["eu"]},"spread":{"mode":"duplicate"}}}`)
 		us.wantNone(t, statefulSets+"/copies")
 		host.patch(t, federated+"/copies", `{"spec":{"where":null,"spread":{"mode":"divide"},"template":{"spec":{"replicas":2}}}}`)
@@ -110,7 +107,7 @@ func TestStatefulSets(t *testing.T) {
 		host.federate(t, "db", db, "spread: {mode: divide}")
 		eu.ordinals(t, "0", "2")
 		us.ordinals(t, "1000", "2")
-		host.wantStatus(t, "db", condition(v1alpha1.ConditionReady, "True", "4 of 4 are ready"))
+		host.wantStatus(t, "db", told.Condition(v1alpha1.ConditionReady, "True", "4 of 4 are ready"))
 		h.wantNoRequests(t, func() {})
 	})
 
@@ -152,7 +149,7 @@ func TestStatefulSets(t *testing.T) {
 
 	step(t, "what cannot be changed is said, and what helps", func(t *testing.T) {
 		host.patch(t, federated+"/db", `{"spec":{"template":{"spec":{"volumeClaimTemplates":[{"metadata":{"name":"data"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}]}}}}`)
-		host.wantStatus(t, "db", row("eu", v1alpha1.WorkloadRefused, "Immutable: spec.volumeClaimTemplates of a StatefulSet cannot be changed once it is there"))
+		host.wantStatus(t, "db", told.Row("eu", v1alpha1.WorkloadRefused, "Immutable: spec.volumeClaimTemplates of a StatefulSet cannot be changed once it is there"))
 		h.wantNoRequests(t, func() { eu.patch(t, dbPath, `{"metadata":{"labels":{"team":"a"}}}`) })
 		eventually(t, func() error { // as the message says
 			return eu.rest().Delete().AbsPath(dbPath).Param("propagationPolicy", "Orphan").Do(t.Context()).Error()
@@ -167,7 +164,7 @@ func TestStatefulSets(t *testing.T) {
 			}
 			return nil
 		})
-		host.wantStatus(t, "db", row("eu", v1alpha1.WorkloadApplied, ""))
+		host.wantStatus(t, "db", told.Row("eu", v1alpha1.WorkloadApplied, ""))
 	})
 }
 

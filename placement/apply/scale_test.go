@@ -15,6 +15,7 @@ import (
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
 	"github.com/meridian-lb/meridian/fleet"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 const (
@@ -96,7 +97,7 @@ func TestScale(t *testing.T) {
 
 	step(t, "what keeps a definition from being read is said", func(t *testing.T) {
 		host.federate(t, "wheat", "{apiVersion: example.com/v1, kind: Farm, metadata: {name: wheat}, spec: {size: 6, crop: wheat}}", "spread: {mode: divide, grace: 10s}")
-		host.wantStatus(t, "wheat", condition(v1alpha1.ConditionPlaced, "False", `us: the cluster does not let us read the definition farms.example.com, which says where replicas are; let "meridian join --workloads" name farms.example.com there again`))
+		host.wantStatus(t, "wheat", told.Condition(v1alpha1.ConditionPlaced, "False", `us: the cluster does not let us read the definition farms.example.com, which says where replicas are; let "meridian join --workloads" name farms.example.com there again`))
 		eu.wantNone(t, farms+"/wheat")
 		h.requests["us"].forbid()
 		for _, m := range h.desk.members { // as when a join opened the connection anew
@@ -107,7 +108,7 @@ func TestScale(t *testing.T) {
 	step(t, "replicas are divided, and counted by the scale", func(t *testing.T) {
 		eu.want(t, "3", farms+"/wheat", "spec", "size")
 		us.want(t, "3", farms+"/wheat", "spec", "size")
-		host.wantStatus(t, "wheat", condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
+		host.wantStatus(t, "wheat", told.Condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
 		h.wantNoRequests(t, func() {})
 	})
 
@@ -115,7 +116,7 @@ func TestScale(t *testing.T) {
 		us.scale(t, farms+"/wheat", 9)
 		us.want(t, "3", farms+"/wheat", "spec", "size")
 		us.post(t, hpas, "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: wheat}, spec: {maxReplicas: 9, scaleTargetRef: {apiVersion: example.com/v1, kind: Farm, name: wheat}}}")
-		host.wantStatus(t, "wheat", row("us", v1alpha1.WorkloadApplied, "an autoscaler there owns the replicas"))
+		host.wantStatus(t, "wheat", told.Row("us", v1alpha1.WorkloadApplied, "an autoscaler there owns the replicas"))
 		eventually(t, func() error {
 			o, err := us.get(farms + "/wheat")
 			if err == nil && newLive(o, []string{"spec", "size"}).replicas {
@@ -127,7 +128,7 @@ func TestScale(t *testing.T) {
 		us.want(t, "5", farms+"/wheat", "spec", "size")
 		us.delete(t, hpas+"/wheat")
 		us.want(t, "3", farms+"/wheat", "spec", "size")
-		host.wantStatus(t, "wheat", condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
+		host.wantStatus(t, "wheat", told.Condition(v1alpha1.ConditionReady, "True", "6 of 6 are ready"))
 	})
 
 	step(t, "who takes over, and a drain", func(t *testing.T) {
@@ -146,6 +147,6 @@ func TestScale(t *testing.T) {
 		us.post(t, crds, barn)
 		host.federate(t, "red", "{apiVersion: example.com/v1, kind: Barn, metadata: {name: red}, spec: {replicas: 6}}", "spread: {mode: divide}")
 		us.want(t, "6", strings.ReplaceAll(farms, "farms", "barns")+"/red", "spec", "replicas")
-		host.wantStatus(t, "red", condition(v1alpha1.ConditionAccepted, "True", "Barn has no scale subresource"))
+		host.wantStatus(t, "red", told.Condition(v1alpha1.ConditionAccepted, "True", "Barn has no scale subresource"))
 	})
 }

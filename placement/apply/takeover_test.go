@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/meridian-lb/meridian/api/v1alpha1"
+	"github.com/meridian-lb/meridian/internal/lab/told"
 )
 
 // One replica writes. When it is gone another one goes on where it stopped.
@@ -20,7 +21,7 @@ func TestTakeover(t *testing.T) {
 	host.install(t)
 	one := applier(t, "one", host, eu, us).run(t)
 	host.federate(t, "shop", shop, "")
-	host.wantStatus(t, "shop", condition(v1alpha1.ConditionPlaced, "True", ""))
+	host.wantStatus(t, "shop", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 	two := applier(t, "two", host, eu, us).run(t)
 	two.quiet(t, time.Second)
 	for name, r := range two.requests {
@@ -54,15 +55,15 @@ func TestLetGo(t *testing.T) {
 	for i := range 2 {
 		name := fmt.Sprintf("c%d", i)
 		host.federate(t, name, strings.Replace("{apiVersion: v1, kind: ConfigMap, metadata: {name: NAME}, data: {a: b}}", "NAME", name, 1), "")
-		host.wantStatus(t, name, condition(v1alpha1.ConditionPlaced, "True", ""))
+		host.wantStatus(t, name, told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 	}
 	if err := eu.StopAPI(); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		host.wantStatus(t, fmt.Sprintf("c%d", i), row("eu", v1alpha1.WorkloadUnreachable, ""))
+		host.wantStatus(t, fmt.Sprintf("c%d", i), told.Row("eu", v1alpha1.WorkloadUnreachable, ""))
 		host.delete(t, federated+fmt.Sprintf("/c%d", i))
-		host.wantStatus(t, fmt.Sprintf("c%d", i), condition(v1alpha1.ConditionPlaced, "False", v1alpha1.LetGoAnnotation))
+		host.wantStatus(t, fmt.Sprintf("c%d", i), told.Condition(v1alpha1.ConditionPlaced, "False", v1alpha1.LetGoAnnotation))
 	}
 	host.patch(t, federated+"/c0", `{"metadata":{"annotations":{"`+v1alpha1.LetGoAnnotation+`":"true"}}}`)
 	host.wantNone(t, federated+"/c0")
@@ -81,7 +82,7 @@ func TestEarlyDeletion(t *testing.T) {
 	host.install(t)
 	h := applier(t, "one", host, eu).run(t)
 	host.federate(t, "settings", "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {a: b}}", "")
-	host.wantStatus(t, "settings", condition(v1alpha1.ConditionPlaced, "True", ""))
+	host.wantStatus(t, "settings", told.Condition(v1alpha1.ConditionPlaced, "True", ""))
 	h.stop()
 	host.delete(t, federated+"/settings")
 	h = applier(t, "two", host, eu)
@@ -114,7 +115,7 @@ func TestStranger(t *testing.T) {
 	eu.want(t, "blue", configMaps+"/settings", "data", "color")
 	astray := applier(t, "nobody", host, other)
 	h.Members(map[string]Member{"eu": {Config: astray.access["other"].Config, Client: astray.access["other"].Client, Token: "2"}})
-	host.wantStatus(t, "settings", row("eu", v1alpha1.WorkloadUnreachable, "another cluster answers under this name"))
+	host.wantStatus(t, "settings", told.Row("eu", v1alpha1.WorkloadUnreachable, "another cluster answers under this name"))
 	host.patch(t, federated+"/settings", `{"spec":{"template":{"data":{"color":"green"}}}}`)
 	host.wantStatus(t, "settings", func(s v1alpha1.WorkloadStatus) error {
 		if s.ObservedGeneration != 2 {
